@@ -1,0 +1,9 @@
+// System calls that the Glibc module does not offer without _GNU_SOURCE. Every function returns -errno on failure.
+#ifndef ZG_CLINUX_H
+#define ZG_CLINUX_H
+
+#include "files.h"
+#include "process.h"
+#include "sockets.h"
+
+#endif
