@@ -87,7 +87,7 @@ static int connect_one(const struct addrinfo *info, int64_t until) {
         if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0) return close_with(fd, -errno);
         if (error != 0) return close_with(fd, -error);
     }
-    int bad = zg_set_nonblocking(fd, 0);
+    int bad = zg_socket_nonblocking(fd, 0);
     return bad < 0 ? close_with(fd, bad) : fd;
 }
 
@@ -244,7 +244,7 @@ int zg_poll(int fd, uint32_t events, int timeout_ms) {
     }
 }
 
-int zg_set_nonblocking(int fd, int on) {
+int zg_socket_nonblocking(int fd, int on) {
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0) return -errno;
     int wanted = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;

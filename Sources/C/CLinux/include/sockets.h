@@ -43,7 +43,7 @@ int zg_idle_broken(int fd);
 /// Waits for readiness of one descriptor; 0 is the timeout (-1 waits for ever), else readiness bits.
 int zg_poll(int fd, uint32_t events, int timeout_ms);
 /// Sets O_NONBLOCK on or off.
-int zg_set_nonblocking(int fd, int on);
+int zg_socket_nonblocking(int fd, int on);
 
 /// epoll_create1 with close-on-exec.
 int zg_epoll_create(void);
