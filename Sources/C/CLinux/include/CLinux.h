@@ -2,8 +2,10 @@
 #ifndef ZG_CLINUX_H
 #define ZG_CLINUX_H
 
+#include "container.h"
 #include "files.h"
 #include "process.h"
 #include "sockets.h"
+#include "supervise.h"
 
 #endif
