@@ -1,3 +1,5 @@
+/* The one-shot SHA-256 context is deprecated in favour of EVP but is the only one without an allocation a hash. */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <openssl/hmac.h>
