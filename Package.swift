@@ -50,7 +50,7 @@ let modules: [Module] = [
     Module("Base", "Simulation", .safe, ["Bytes"]),
     Module("Base", "EventLoop", .unsafe, ["CLinux", "Linux"]),
     Module("Base", "RESP", .unsafe, ["Bytes", "Linux", "CLinux"]),
-    Module("Base", "Crypto", .unsafe, ["Bytes", "Linux", "CSodium", "COpenSSL"]),
+    Module("Base", "Crypto", .unsafe, ["Bytes", "CanonicalJSON", "Linux", "CSodium", "COpenSSL"]),
     Module("Base", "HTTP", .unsafe, ["Bytes", "Linux", "CHTTP"]),
     Module("Base", "Bus", .unsafe, ["Bytes", "CanonicalJSON", "Linux", "CLinux", "RESP"]),
     Module("Base", "Service", .unsafe, ["Bytes", "CanonicalJSON", "Linux", "CLinux", "Bus"]),
@@ -86,7 +86,7 @@ let modules: [Module] = [
         ]),
 
     // Node
-    Module("Node", "Core0", .unsafe, ["Bytes", "CanonicalJSON", "Linux", "CLinux", "RESP"]),
+    Module("Node", "Core0", .unsafe, ["CanonicalJSON", "Linux", "CLinux", "RESP", "Bus"]),
     Module(
         "Node", "Identity", .unsafe,
         ["Bytes", "CanonicalJSON", "Crypto", "Linux", "CLinux", "Bus", "Service", "Records"]),
