@@ -1,0 +1,240 @@
+/// A disk in memory that tears writes, loses what was not synced, flips bits, runs full and fails to sync, as its
+/// seed decides.
+public final class SimulatedDisk: Disk {
+    /// What happened to a file since its last sync.
+    private enum Change {
+        case write(offset: Int, bytes: [UInt8])
+        case resize(Int)
+    }
+
+    private struct Contents {
+        var name: String
+        /// What is on the medium for certain; nil when not even the name is.
+        var durable: [UInt8]?
+        /// What a running machine sees.
+        var current: [UInt8] = []
+        var changes: [Change] = []
+        var isRemoved = false
+    }
+
+    /// Bytes that the disk holds in all.
+    public var capacity = Int.max
+    /// Every sync fails with an I/O error while this is set.
+    public var failsSync = false
+    /// Every write fails with an I/O error while this is set.
+    public var failsWrites = false
+    /// Reserving is accepted but promises nothing, as on some file systems.
+    public var liesAboutReserve = false
+    /// The machine loses power at this operation from now (writes, syncs and the like); nil is never.
+    public var operationsBeforeCrash: Int?
+    /// True from the loss of power until `restart`.
+    public private(set) var isCrashed = false
+    /// Operations done so far, so that a test can crash at each of them.
+    public private(set) var operations = 0
+    /// Bytes that the medium writes as one; a torn write is torn between two of them.
+    public let sectorBytes: Int
+
+    private var files: [Contents] = []
+    private var damaged: Set<Int> = []
+
+    /// An empty disk.
+    public init(sectorBytes: Int = 512) { self.sectorBytes = sectorBytes }
+
+    // MARK: Disk
+
+    public func list() throws(DiskError) -> [String] {
+        try alive()
+        return files.filter { !$0.isRemoved }.map(\.name).sorted()
+    }
+
+    public func open(_ name: String, create: Bool) throws(DiskError) -> DiskFile {
+        try alive()
+        if let index = files.firstIndex(where: { $0.name == name && !$0.isRemoved }) {
+            guard !create else { throw .failed(17) }
+            return DiskFile(number: index)
+        }
+        guard create else { throw .missing }
+        try step()
+        files.append(Contents(name: name))
+        return DiskFile(number: files.count - 1)
+    }
+
+    public func remove(_ name: String) throws(DiskError) {
+        try alive()
+        guard let index = files.firstIndex(where: { $0.name == name && !$0.isRemoved }) else { throw .missing }
+        try step()
+        files[index].isRemoved = true
+        files[index].durable = nil
+    }
+
+    public func length(_ file: DiskFile) throws(DiskError) -> UInt64 {
+        try alive()
+        return UInt64(files[file.number].current.count)
+    }
+
+    public func reserve(_ file: DiskFile, length: UInt64) throws(DiskError) {
+        try alive()
+        let wanted = Int(length)
+        let have = files[file.number].current.count
+        guard wanted > have else { return }
+        if liesAboutReserve { return }
+        guard used + (wanted - have) <= capacity else { throw .full }
+        try step()
+        files[file.number].changes.append(.resize(wanted))
+        files[file.number].current += [UInt8](repeating: 0, count: wanted - have)
+    }
+
+    public func write(_ file: DiskFile, at offset: UInt64, _ bytes: borrowing RawSpan) throws(DiskError) {
+        try alive()
+        if failsWrites { throw .failed(5) }
+        var copy = unsafe bytes.withUnsafeBytes { unsafe [UInt8]($0) }
+        let start = Int(offset)
+        let growth = max(0, start + copy.count - files[file.number].current.count)
+        let room = capacity - used
+        let isShort = growth > room
+        if isShort { copy.removeLast(min(copy.count, growth - max(0, room))) }
+        if copy.isEmpty { throw .full }
+        files[file.number].changes.append(.write(offset: start, bytes: copy))
+        try step()
+        Self.apply(copy, at: start, to: &files[file.number].current)
+        if isShort { throw .full }
+    }
+
+    public func read(
+        _ file: DiskFile, at offset: UInt64, _ first: inout MutableRawSpan, _ second: inout MutableRawSpan
+    ) throws(DiskError) {
+        try alive()
+        if damaged.contains(file.number) { throw .failed(5) }
+        let start = Int(offset)
+        let (one, two) = (first.byteCount, second.byteCount)
+        guard start + one + two <= files[file.number].current.count else { throw .short }
+        unsafe files[file.number].current.withUnsafeBytes { source in
+            unsafe first.withUnsafeMutableBytes { unsafe $0.copyMemory(from: .init(rebasing: source[start..<start + one])) }
+            unsafe second.withUnsafeMutableBytes {
+                unsafe $0.copyMemory(from: .init(rebasing: source[start + one..<start + one + two]))
+            }
+        }
+    }
+
+    public func truncate(_ file: DiskFile, length: UInt64) throws(DiskError) {
+        try alive()
+        guard Int(length) < files[file.number].current.count else { return }
+        files[file.number].changes.append(.resize(Int(length)))
+        try step()
+        files[file.number].current.removeLast(files[file.number].current.count - Int(length))
+    }
+
+    public func sync(_ file: DiskFile) throws(DiskError) {
+        try alive()
+        try step()
+        if failsSync { throw .failed(5) }
+        files[file.number].durable = files[file.number].current
+        files[file.number].changes = []
+    }
+
+    // MARK: Faults
+
+    /// Power is lost now: of what was not synced, any part reaches the medium, sector by sector, in any order.
+    public func crash(_ random: inout SeededRandom) {
+        isCrashed = true
+        for index in files.indices {
+            guard !files[index].isRemoved else { continue }
+            var image = files[index].durable
+            if image == nil, random.chance(50) { image = [] }
+            guard var bytes = image else {
+                files[index].isRemoved = true
+                continue
+            }
+            let keepsOrder = random.chance(40)
+            let upTo = keepsOrder ? random.below(files[index].changes.count + 1) : files[index].changes.count
+            for change in files[index].changes.prefix(upTo) { tear(change, &bytes, keepsOrder, &random) }
+            files[index].durable = bytes
+            files[index].current = bytes
+            files[index].changes = []
+        }
+    }
+
+    /// The machine is killed but the disk is not: everything written stays.
+    public func kill() {
+        isCrashed = true
+    }
+
+    /// Power is back.
+    public func restart() {
+        isCrashed = false
+        operationsBeforeCrash = nil
+        failsSync = false
+        failsWrites = false
+    }
+
+    /// Flips bits of one byte, now and on the medium.
+    public func flip(_ name: String, at offset: Int, mask: UInt8) {
+        guard let index = files.firstIndex(where: { $0.name == name && !$0.isRemoved }) else { return }
+        guard offset < files[index].current.count else { return }
+        files[index].current[offset] ^= mask
+        if let durable = files[index].durable, offset < durable.count { files[index].durable?[offset] ^= mask }
+    }
+
+    /// Overwrites a range with zeros, now and on the medium, as a lost sector reads.
+    public func wipe(_ name: String, _ range: Range<Int>) {
+        for offset in range { flip(name, at: offset, mask: byte(name, offset)) }
+    }
+
+    /// Reading this file fails from now on.
+    public func failReads(of name: String, _ isFailing: Bool) {
+        guard let index = files.firstIndex(where: { $0.name == name && !$0.isRemoved }) else { return }
+        if isFailing { damaged.insert(index) } else { damaged.remove(index) }
+    }
+
+    /// The bytes of a file as a running machine sees them.
+    public func bytes(of name: String) -> [UInt8] {
+        files.first { $0.name == name && !$0.isRemoved }?.current ?? []
+    }
+
+    /// Bytes of all files.
+    public var used: Int { files.reduce(0) { $0 + ($1.isRemoved ? 0 : $1.current.count) } }
+
+    private func byte(_ name: String, _ offset: Int) -> UInt8 {
+        guard let file = files.first(where: { $0.name == name && !$0.isRemoved }), offset < file.current.count else { return 0 }
+        return file.current[offset]
+    }
+
+    private func tear(_ change: Change, _ bytes: inout [UInt8], _ keepsOrder: Bool, _ random: inout SeededRandom) {
+        switch change {
+        case .resize(let length):
+            guard keepsOrder || random.chance(80) else { return }
+            if length < bytes.count {
+                bytes.removeLast(bytes.count - length)
+            } else {
+                bytes += [UInt8](repeating: 0, count: length - bytes.count)
+            }
+        case .write(let offset, let data):
+            let isWhole = keepsOrder || random.chance(60)
+            var at = 0
+            while at < data.count {
+                let end = min(data.count, (offset + at) / sectorBytes * sectorBytes + sectorBytes - offset)
+                if isWhole || random.chance(50) { Self.apply(Array(data[at..<end]), at: offset + at, to: &bytes) }
+                at = end
+            }
+        }
+    }
+
+    private static func apply(_ data: [UInt8], at offset: Int, to bytes: inout [UInt8]) {
+        if bytes.count < offset + data.count {
+            bytes += [UInt8](repeating: 0, count: offset + data.count - bytes.count)
+        }
+        bytes.replaceSubrange(offset..<offset + data.count, with: data)
+    }
+
+    private func alive() throws(DiskError) { if isCrashed { throw .crashed } }
+
+    private func step() throws(DiskError) {
+        operations += 1
+        guard let left = operationsBeforeCrash else { return }
+        operationsBeforeCrash = left - 1
+        if left <= 0 {
+            isCrashed = true
+            throw .crashed
+        }
+    }
+}
