@@ -39,6 +39,7 @@ let modules: [Module] = [
     Module("C", "CLinux", .c(links: [])),
     Module("C", "CHTTP", .c(links: ["microhttpd", "curl"])),
     Module("C", "CFuse", .c(links: ["fuse3"])),
+    Module("C", "CInflate", .c(links: ["isal"])),
     Module("C", "CSodium", .library), Module("C", "COpenSSL", .library), Module("C", "CISAL", .library),
     Module("C", "CZstd", .library), Module("C", "CLZ4", .library), Module("C", "CZlib", .library),
     Module("C", "CSQLite", .library), Module("C", "CYAML", .library),
@@ -61,10 +62,10 @@ let modules: [Module] = [
     Module(
         "Storage", "ZeroDB", .unsafe,
         ["Bytes", "Linux", "CLinux", "CISAL", "EventLoop", "RESP", "LogEngine", "Simulation"]),
-    Module("Storage", "Flist", .unsafe, ["Bytes", "Crypto", "CanonicalJSON", "CZstd", "CLZ4"]),
+    Module("Storage", "Flist", .unsafe, ["Bytes", "Crypto", "RESP", "CZstd"]),
     Module(
         "Storage", "ImageImport", .unsafe,
-        ["Bytes", "Linux", "CLinux", "Crypto", "CanonicalJSON", "RESP", "Flist", "CZstd", "CZlib"]),
+        ["Bytes", "Linux", "CLinux", "Crypto", "CanonicalJSON", "RESP", "Flist", "CZstd", "CInflate"]),
     Module(
         "Storage", "ZeroFS", .unsafe,
         ["Bytes", "Linux", "CLinux", "Crypto", "CanonicalJSON", "RESP", "Bus", "Flist", "CFuse"]),

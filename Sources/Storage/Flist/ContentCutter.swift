@@ -1,0 +1,77 @@
+import Crypto
+
+/// Cuts a stream of bytes where its content says so (FastCDC with a gear hash), so that a change moves only near cuts.
+///
+/// From the 65,536th byte of a chunk on, `h = 2h + G[byte]` modulo 2^64. Before 262,144 bytes the chunk ends after a byte
+/// where the 20 highest bits of `h` are zero, after that where the 16 highest are, and at the latest after 1,048,576. `G[i]`
+/// is the first eight bytes, least significant first, of SHA-256 of `zero/flist/gear/1` and the byte `i`.
+public struct ContentCutter: Sendable {
+    /// The least size of a chunk that is not the last.
+    public static let least = 65_536
+    /// Where cuts become likelier.
+    public static let usual = 262_144
+    /// The greatest size of a chunk.
+    public static let most = FlistLimits.chunkBytes
+
+    private static let gear: [UInt64] = (0..<256).map { index in
+        let seed = Array("zero/flist/gear/1".utf8) + [UInt8(index)]
+        return SHA256.hash(seed).bytes[..<8].enumerated().reduce(0) { $0 | UInt64($1.element) << UInt64(8 * $1.offset) }
+    }
+    private static let strict: UInt64 = ~0 << 44
+    private static let easy: UInt64 = ~0 << 48
+
+    private var held: [UInt8] = []
+
+    /// A cutter at the start of a file.
+    public init() {}
+
+    /// Adds bytes and hands out each chunk that is complete.
+    public mutating func add<Failure: Error>(
+        _ bytes: UnsafeRawBufferPointer, _ emit: ([UInt8]) throws(Failure) -> Void
+    ) throws(Failure) {
+        held.append(contentsOf: bytes)
+        guard held.count >= 2 * Self.most else { return }
+        try cut(keeping: Self.most, emit)
+    }
+
+    /// Hands out the rest; the cutter is then at the start of another file.
+    public mutating func finish<Failure: Error>(_ emit: ([UInt8]) throws(Failure) -> Void) throws(Failure) {
+        try cut(keeping: 0, emit)
+        held.removeAll(keepingCapacity: true)
+    }
+
+    private mutating func cut<Failure: Error>(
+        keeping: Int, _ emit: ([UInt8]) throws(Failure) -> Void
+    ) throws(Failure) {
+        var start = 0
+        while held.count - start > keeping {
+            let length = held.withUnsafeBufferPointer { Self.length($0, from: start) }
+            try emit(Array(held[start..<start + length]))
+            start += length
+        }
+        held.removeSubrange(..<start)
+    }
+
+    /// The length of the chunk that starts at `start`; what follows must be at least `most` bytes or all that there is.
+    static func length(_ bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
+        let available = min(bytes.count - start, most)
+        guard available > least else { return available }
+        return gear.withUnsafeBufferPointer { gear in
+            var hash: UInt64 = 0
+            var index = start + least
+            let middle = start + min(available, usual)
+            while index < middle {
+                hash = (hash << 1) &+ gear[Int(bytes[index])]
+                index += 1
+                if hash & strict == 0 { return index - start }
+            }
+            let end = start + available
+            while index < end {
+                hash = (hash << 1) &+ gear[Int(bytes[index])]
+                index += 1
+                if hash & easy == 0 { return index - start }
+            }
+            return available
+        }
+    }
+}
