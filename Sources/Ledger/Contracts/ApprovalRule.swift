@@ -11,7 +11,7 @@ public struct ApprovalRule: Hashable, Sendable {
 
     /// A rule; `Contract.init(body:)` refuses one that cannot be met.
     public init(need: Int64, of weights: [PublicKey: Int64], on actions: Set<ContractAction>) {
-        (need, of, on) = (need, weights, actions)
+        (self.need, of, on) = (need, weights, actions)
     }
 
     /// Weight of those who approved.

@@ -1,4 +1,3 @@
-public import CanonicalJSON
 public import Crypto
 public import Records
 

@@ -110,6 +110,9 @@ public struct Mount: Hashable, Sendable {
     public var at: String
     /// Whether the container may not write.
     public var readOnly: Bool
+
+    /// A volume at a place.
+    public init(name: String, at: String, readOnly: Bool) { (self.name, self.at, self.readOnly) = (name, at, readOnly) }
 }
 
 /// What happens when a container's first process ends.
@@ -136,6 +139,9 @@ public struct ReadinessProbe: Hashable, Sendable {
     public var http: String?
     /// Port in the container.
     public var port: Int64
+
+    /// A probe of `port`, over HTTP where a path is given.
+    public init(http: String? = nil, port: Int64) { (self.http, self.port) = (http, port) }
 }
 
 /// Where a workload may run; every part that is there must hold.
