@@ -73,7 +73,9 @@ public struct ContractPlan: Hashable, Sendable {
         }
     }
 
-    private static func step(from old: Workload, to new: Workload, _ previous: Contract?, _ next: Contract, moved: Bool) -> Step {
+    private static func step(from old: Workload, to new: Workload, _ previous: Contract?, _ next: Contract, moved: Bool)
+        -> Step
+    {
         var reasons: [String] = []
         var method = Method.inPlace
         switch (old, new) {
@@ -95,7 +97,8 @@ public struct ContractPlan: Hashable, Sendable {
         }
         let same = reasons.isEmpty
         return Step(
-            name: new.name, type: new.type, change: same ? .unchanged : .update, method: same ? nil : method, reasons: reasons)
+            name: new.name, type: new.type, change: same ? .unchanged : .update, method: same ? nil : method,
+            reasons: reasons)
     }
 
     private static func differences(_ old: Contract, _ new: Contract) -> [String] {
@@ -105,14 +108,18 @@ public struct ContractPlan: Hashable, Sendable {
         compare("approvals", text(old.approvals), text(new.approvals), &reasons)
         compare("planner", old.planner?.address ?? "none", new.planner?.address ?? "none", &reasons)
         let order = new.workloads.map(\.name).filter { old.workload($0) != nil }
-        if order != old.workloads.map(\.name).filter({ new.workload($0) != nil }) { reasons.append("order of workloads") }
+        if order != old.workloads.map(\.name).filter({ new.workload($0) != nil }) {
+            reasons.append("order of workloads")
+        }
         return reasons
     }
 
     private static func differences(_ old: Container, _ new: Container) -> [String] {
         var reasons: [String] = []
         compare("image", text(old.image, beside: new.image), text(new.image, beside: old.image), &reasons)
-        compare("args", old.args?.joined(separator: " ") ?? "image's", new.args?.joined(separator: " ") ?? "image's", &reasons)
+        compare(
+            "args", old.args?.joined(separator: " ") ?? "image's", new.args?.joined(separator: " ") ?? "image's",
+            &reasons)
         if reasons.isEmpty && old.args != new.args { reasons.append("args: split differently") }
         compare("cpu", Units.cpuText(old.cpu), Units.cpuText(new.cpu), &reasons)
         compare("memory", Units.sizeText(old.memory), Units.sizeText(new.memory), &reasons)
@@ -137,9 +144,13 @@ public struct ContractPlan: Hashable, Sendable {
     private static func quoted(_ value: String?) -> String { value.map { "\"\($0)\"" } ?? "unset" }
     private static func text(secret name: String?) -> String { name.map { "secret \($0)" } ?? "not secret" }
     private static func text(_ volumes: [Mount]) -> String {
-        volumes.isEmpty ? "none" : volumes.map { "\($0.name) at \($0.at)\($0.readOnly ? " read-only" : "")" }.joined(separator: ", ")
+        volumes.isEmpty
+            ? "none"
+            : volumes.map { "\($0.name) at \($0.at)\($0.readOnly ? " read-only" : "")" }.joined(separator: ", ")
     }
-    private static func text(_ ready: ReadinessProbe?) -> String { ready.map { "\($0.http ?? "tcp") on \($0.port)" } ?? "at start" }
+    private static func text(_ ready: ReadinessProbe?) -> String {
+        ready.map { "\($0.http ?? "tcp") on \($0.port)" } ?? "at start"
+    }
     private static func text(_ place: PlaceConstraint?) -> String { place?.body.canonicalText ?? "anywhere" }
     private static func text(_ rule: ApprovalRule?) -> String { rule?.body.canonicalText ?? "none" }
 

@@ -53,7 +53,9 @@ import Testing
     }
 
     @Test func aSecretWithoutValueOrWithoutUseIsRefused() throws {
-        guard case .object(var fields) = try contract(full).body, var secrets = fields["secrets"]?.object else { return }
+        guard case .object(var fields) = try contract(full).body, var secrets = fields["secrets"]?.object else {
+            return
+        }
         secrets["other"] = secrets["api-token"]
         fields["secrets"] = .object(secrets)
         #expect(throws: ContractError.self) { _ = try Contract(body: .object(fields)) }
@@ -98,14 +100,17 @@ import Testing
     @Test func sizes() {
         #expect(Units.size("512 MiB") == 512 << 20 && Units.size("1TiB") == 1 << 40 && Units.size("1.5 GiB") == 3 << 29)
         #expect(Units.size("134217728") == 128 << 20 && Units.size("7 B") == 7)
-        for bad in ["", "MiB", "1 MB", "1  MiB", "-1 MiB", "1.3 B", "0x10", "1e3", "99999999999 TiB", "1. MiB", "١ MiB"] {
+        for bad in [
+            "", "MiB", "1 MB", "1  MiB", "-1 MiB", "1.3 B", "0x10", "1e3", "99999999999 TiB", "1. MiB", "١ MiB",
+        ] {
             #expect(Units.size(bad) == nil, "\(bad)")
         }
         #expect(Units.sizeText(128 << 20) == "128 MiB" && Units.sizeText(1) == "1 B" && Units.sizeText(0) == "0 B")
     }
 
     @Test func cpu() {
-        #expect(Units.cpu("0.5") == 500 && Units.cpu("2") == 2_000 && Units.cpu("250m") == 250 && Units.cpu("0.001") == 1)
+        #expect(
+            Units.cpu("0.5") == 500 && Units.cpu("2") == 2_000 && Units.cpu("250m") == 250 && Units.cpu("0.001") == 1)
         for bad in ["", "m", "0.0001", "-1", "1.5.2", "half", "0.5m"] { #expect(Units.cpu(bad) == nil, "\(bad)") }
         #expect(Units.cpuText(500) == "0.5" && Units.cpuText(2_000) == "2" && Units.cpuText(1_250) == "1.25")
     }
@@ -113,21 +118,29 @@ import Testing
     @Test func times() {
         #expect(Units.time("1970-01-01") == 0 && Units.time("2027-06-01") == 1_811_808_000_000)
         #expect(Units.time("2028-02-29T23:59:59Z").map(Units.timeText) == "2028-02-29T23:59:59Z")
-        for bad in ["2027-13-01", "2027-02-29", "2100-02-29", "27-06-01", "2027-6-1", "2027-06-01T24:00:00Z", "2027-06-01 00:00"] {
+        for bad in [
+            "2027-13-01", "2027-02-29", "2100-02-29", "27-06-01", "2027-6-1", "2027-06-01T24:00:00Z",
+            "2027-06-01 00:00",
+        ] {
             #expect(Units.time(bad) == nil, "\(bad)")
         }
         for day in stride(from: Int64(0), to: 80_000, by: 37) {
             #expect(Units.time(Units.timeText(day * 86_400_000)) == day * 86_400_000)
         }
-        #expect(Units.duration("30 s") == 30_000 && Units.duration("90 d") == 7_776_000_000 && Units.duration("5") == nil)
+        #expect(
+            Units.duration("30 s") == 30_000 && Units.duration("90 d") == 7_776_000_000 && Units.duration("5") == nil)
     }
 
     @Test func ranges() throws {
         let range = try #require(IPv4Range("10.42.0.0/16"))
-        #expect(range.nodeSubnets == 256 && range.nodeSubnet(1)?.description == "10.42.1.0/24" && range.nodeSubnet(256) == nil)
+        #expect(
+            range.nodeSubnets == 256 && range.nodeSubnet(1)?.description == "10.42.1.0/24"
+                && range.nodeSubnet(256) == nil)
         #expect(IPv4Range("10.42.1.0/24").flatMap(range.index) == 1)
         #expect(IPv4Range("10.43.1.0/24").flatMap(range.index) == nil)
-        for bad in ["10.42.0.1/16", "10.42.0.0", "10.42.0/16", "10.42.0.0/33", "010.0.0.0/8", "a.b.c.d/8", "10.0.0.0/+8"] {
+        for bad in [
+            "10.42.0.1/16", "10.42.0.0", "10.42.0/16", "10.42.0.0/33", "010.0.0.0/8", "a.b.c.d/8", "10.0.0.0/+8",
+        ] {
             #expect(IPv4Range(bad) == nil, "\(bad)")
         }
         #expect(ContractPrefix(contract: zeroDigest).bytes.first == 0xFD)

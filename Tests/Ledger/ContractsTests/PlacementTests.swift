@@ -44,7 +44,8 @@ import Testing
     }
 
     @Test func anUpdateKeepsNodeSubnetAndAddresses() throws {
-        let text = "contract: c\nexpires: 2030-01-01\nworkloads:\n  - { container: a, image: x }\n  - { container: b, image: x }\n"
+        let text =
+            "contract: c\nexpires: 2030-01-01\nworkloads:\n  - { container: a, image: x }\n  - { container: b, image: x }\n"
         let nodes = try (0..<3).map { try node("n\($0)") }
         let first = try Placer(nodes: nodes, used: [:]).place(try contract(text), id: id)
         let next = try contract(text.replacing("container: a", with: "container: z"), version: 2, id: id)
@@ -67,7 +68,9 @@ import Testing
         #expect(memory.code == .noCapacity && memory.path == "workloads[0].memory" && memory.why.contains("64 MiB"))
         let storage = try refusal(node("n", storage: 1 << 30), used: Capacity(storage: 1))
         #expect(storage.path == "workloads[1].size" && storage.what == "`pages` wants 1 GiB of storage")
-        let none = try #require(throws: ContractError.self) { _ = try Placer(nodes: [], used: [:]).place(contract, id: id) }
+        let none = try #require(throws: ContractError.self) {
+            _ = try Placer(nodes: [], used: [:]).place(contract, id: id)
+        }
         #expect(none.code == .badPlacement)
     }
 
@@ -98,11 +101,14 @@ import Testing
             }
             #expect(error.description.contains(part), "\(error)")
         }
-        func place(_ node: PublicKey? = nil, subnet: String? = "10.42.1.0/24", address: String? = "10.42.1.2", address6: String? = nil,
-            port: Int64? = nil, secrets: [String: [UInt8]]? = ["api-token": [1]]) -> PlacedWorkload
-        {
+        func place(
+            _ node: PublicKey? = nil, subnet: String? = "10.42.1.0/24", address: String? = "10.42.1.2",
+            address6: String? = nil,
+            port: Int64? = nil, secrets: [String: [UInt8]]? = ["api-token": [1]]
+        ) -> PlacedWorkload {
             PlacedWorkload(
-                node: node ?? web.node, subnet: subnet, address: address, address6: address6 ?? web.address6, port: port, secrets: secrets)
+                node: node ?? web.node, subnet: subnet, address: address, address6: address6 ?? web.address6,
+                port: port, secrets: secrets)
         }
         try refused({ $0["web"] = nil }, "`web` is missing")
         try refused({ $0["more"] = place() }, "not in the contract")
@@ -120,13 +126,15 @@ import Testing
         try refused({ $0["web"] = place(secrets: ["api-token": [1], "x": [1]]) }, "not the secrets")
         try refused({ $0["hello"] = PlacedWorkload(node: web.node, address: "10.42.1.9") }, "more than a node")
         for (epoch, version, contractId) in [(2, 1, id), (0, 1, id), (1, 2, id), (1, 1, zeroDigest)] {
-            let bad = Placement(contract: contractId, version: Int64(version), epoch: Int64(epoch), workloads: good.workloads)
+            let bad = Placement(
+                contract: contractId, version: Int64(version), epoch: Int64(epoch), workloads: good.workloads)
             #expect(throws: ContractError.self) {
                 try bad.validate(against: contract, id: id, lastEpoch: 0, nodes: nodes, used: [:])
             }
         }
         #expect(throws: ContractError.self) {
-            try good.validate(against: contract, id: id, lastEpoch: 0, nodes: nodes, used: [web.node: Capacity(memory: 8 << 30)])
+            try good.validate(
+                against: contract, id: id, lastEpoch: 0, nodes: nodes, used: [web.node: Capacity(memory: 8 << 30)])
         }
     }
 }
@@ -153,19 +161,25 @@ import Testing
     }
 
     @Test func changesSayWhatAndHow() throws {
-        let changed = base.replacing("128 MiB", with: "256 MiB").replacing("A: one", with: "B: two").replacing("1 GiB", with: "2 GiB")
-            .replacing("image: redis", with: "image: valkey").replacing("gateway: site", with: "gateway: home")
+        let changed = base.replacing("128 MiB", with: "256 MiB").replacing("A: one", with: "B: two").replacing(
+            "1 GiB", with: "2 GiB"
+        )
+        .replacing("image: redis", with: "image: valkey").replacing("gateway: site", with: "gateway: home")
         let plan = ContractPlan(from: try contract(base), to: try contract(changed, version: 2, id: zeroDigest))
         let steps = Dictionary(uniqueKeysWithValues: plan.steps.map { ($0.name, $0) })
         #expect(steps["web"]?.change == .update && steps["web"]?.method == .replace)
-        #expect(steps["web"]?.reasons == ["memory: 128 MiB -> 256 MiB", "env A: \"one\" -> unset", "env B: unset -> \"two\""])
+        #expect(
+            steps["web"]?.reasons == [
+                "memory: 128 MiB -> 256 MiB", "env A: \"one\" -> unset", "env B: unset -> \"two\"",
+            ])
         #expect(steps["db"]?.method == .stopThenReplace && steps["db"]?.reasons == ["image: redis -> valkey"])
         #expect(steps["data"]?.method == .inPlace && steps["data"]?.reasons == ["size: 1 GiB -> 2 GiB"])
         #expect(steps["home"]?.change == .create && steps["site"]?.change == .remove)
     }
 
     @Test func aRebuiltImageIsAChange() throws {
-        let plan = ContractPlan(from: try contract(base), to: try contract(base, version: 2, id: zeroDigest, root: SHA256.hash([5])))
+        let plan = ContractPlan(
+            from: try contract(base), to: try contract(base, version: 2, id: zeroDigest, root: SHA256.hash([5])))
         #expect(plan.steps.filter { $0.change == .update }.map(\.name) == ["web", "db"])
     }
 }

@@ -6,9 +6,13 @@ import Records
 let zeroDigest = SHA256.hash([0])
 
 /// An identity that is the same in every run.
-func identity(_ name: String) throws -> PublicKey { try SigningKey(seed: SHA256.hash(Array(name.utf8)).bytes).publicKey }
+func identity(_ name: String) throws -> PublicKey {
+    try SigningKey(seed: SHA256.hash(Array(name.utf8)).bytes).publicKey
+}
 
-func node(_ name: String, cpu: Int64 = 4_000, memory: Int64 = 8 << 30, storage: Int64 = 10 << 30, country: String? = "BE")
+func node(
+    _ name: String, cpu: Int64 = 4_000, memory: Int64 = 8 << 30, storage: Int64 = 10 << 30, country: String? = "BE"
+)
     throws -> NodeDescription
 {
     let body = NodeBody(
@@ -22,14 +26,18 @@ func image(_ name: String, root: Digest = zeroDigest) throws -> ImageReference {
 }
 
 /// The contract in `text` with every image and name that it uses.
-func contract(_ text: String, version: Int64 = 1, id: Digest? = nil, root: Digest = zeroDigest) throws -> Contract {
-    let draft = try ContractSource.read(Array(text.utf8), file: "test.yaml")
+func contract(
+    _ text: String, version: Int64 = 1, id: Digest? = nil, root: Digest = zeroDigest, file: String = "test.yaml"
+) throws -> Contract {
+    let draft = try ContractSource.read(Array(text.utf8), file: file)
     var images: [String: ImageReference] = [:]
     for (name, _) in draft.images { images[name] = try image(name, root: root) }
     var identities: [String: PublicKey] = [:]
     for (name, _) in draft.identities { identities[name] = try identity(name) }
     var secrets: [String: SealedSecret] = [:]
-    for name in draft.secrets { secrets[name] = SealedSecret(box: Array(name.utf8), keys: [try identity("author"): [1, 2, 3]]) }
+    for name in draft.secrets {
+        secrets[name] = SealedSecret(box: Array(name.utf8), keys: [try identity("author"): [1, 2, 3]])
+    }
     return try draft.resolve(version: version, id: id, images: images, identities: identities, secrets: secrets)
 }
 

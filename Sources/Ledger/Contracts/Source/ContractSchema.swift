@@ -11,7 +11,9 @@ public enum ContractSchema {
         return .object(schema)
     }
 
-    private static func object(_ fields: [Field], first: [String: JSONValue] = [:], firstRequired: [String] = []) -> JSONValue {
+    private static func object(_ fields: [Field], first: [String: JSONValue] = [:], firstRequired: [String] = [])
+        -> JSONValue
+    {
         var properties = first
         for field in fields {
             var schema = self.schema(field.shape).object ?? [:]
@@ -33,10 +35,14 @@ public enum ContractSchema {
             return .object(schema)
         case .integer(let range):
             return ["type": "integer", "minimum": .integer(range.lowerBound), "maximum": .integer(range.upperBound)]
-        case .cpu: return ["type": ["number", "string"], "pattern": "^[0-9]+(\\.[0-9]+)?m?$", "examples": ["0.5", "250m"]]
+        case .cpu:
+            return ["type": ["number", "string"], "pattern": "^[0-9]+(\\.[0-9]+)?m?$", "examples": ["0.5", "250m"]]
         case .size:
             let units = Units.sizes.map(\.name).joined(separator: "|")
-            return ["type": ["integer", "string"], "pattern": .string("^[0-9]+(\\.[0-9]+)? ?(\(units))?$"), "examples": ["512 MiB"]]
+            return [
+                "type": ["integer", "string"], "pattern": .string("^[0-9]+(\\.[0-9]+)? ?(\(units))?$"),
+                "examples": ["512 MiB"],
+            ]
         case .time:
             return [
                 "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$",
@@ -63,7 +69,8 @@ public enum ContractSchema {
                         var name = schema(.text(.workloadName)).object ?? [:]
                         name["description"] = .string("Name of this \(type.rawValue).")
                         return object(
-                            ContractShape.workload(type), first: [type.rawValue: .object(name)], firstRequired: [type.rawValue])
+                            ContractShape.workload(type), first: [type.rawValue: .object(name)],
+                            firstRequired: [type.rawValue])
                     })
             ]
         }

@@ -160,7 +160,7 @@ struct YAMLReader: ~Copyable {
         guard parser.pointee.error == YAML_READER_ERROR else {
             let context = parser.pointee.context.map { String(cString: $0) } ?? "YAML has a form"
             let hint =
-                problem.contains("cannot start any token")
+                ["cannot start any token", "a tab"].contains(where: problem.contains)
                 ? "indent with spaces and quote text with special characters" : nil
             return SourceDiagnostic(YAMLReader.position(parser.pointee.problem_mark), problem, why: context, hint: hint)
         }
