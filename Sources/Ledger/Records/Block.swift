@@ -64,6 +64,8 @@ public struct Block: Hashable, Sendable {
         hash = SHA256.hash(bytes)
     }
 
+    /// Equal documents.
     public static func == (left: Block, right: Block) -> Bool { left.hash == right.hash }
+    /// By identity of content.
     public func hash(into hasher: inout Hasher) { hasher.combine(hash) }
 }

@@ -122,7 +122,9 @@ public struct Record: Hashable, Sendable {
         draft.signed(signatures.filter { $0.by != signature.by } + [signature])
     }
 
+    /// Equal documents.
     public static func == (left: Record, right: Record) -> Bool { left.canonicalBytes == right.canonicalBytes }
+    /// By identity of content.
     public func hash(into hasher: inout Hasher) { hasher.combine(id) }
 }
 
