@@ -37,17 +37,26 @@ public func equalInConstantTime(_ left: [UInt8], _ right: [UInt8]) -> Bool {
 /// Overwrites the bytes of a secret that is no longer needed. Copies made earlier are not reached.
 public func wipe(_ bytes: inout [UInt8]) { Sodium.wipe(&bytes) }
 
-/// A secret in memory of its own that is overwritten when the last reference goes.
+/// A secret in memory of its own: between guard pages, kept out of swap and core dumps where the system allows it, and
+/// overwritten when the last reference goes.
 ///
 /// The bytes never change after `init`, which is why the class may cross threads.
 final class SecretBytes: @unchecked Sendable {
     let pointer: UnsafeMutablePointer<UInt8>
     let count: Int
+    private let isGuarded: Bool
 
     init(count: Int, fill: (UnsafeMutablePointer<UInt8>) -> Void) {
         Sodium.start()
         self.count = count
-        pointer = .allocate(capacity: count)
+        if let guarded = sodium_malloc(count) {
+            pointer = guarded.bindMemory(to: UInt8.self, capacity: count)
+            isGuarded = true
+        } else {
+            // The process has as many mappings as the kernel allows; the secret then lies in ordinary memory.
+            pointer = .allocate(capacity: count)
+            isGuarded = false
+        }
         pointer.initialize(repeating: 0, count: count)
         fill(pointer)
     }
@@ -56,7 +65,11 @@ final class SecretBytes: @unchecked Sendable {
     func prefix(_ count: Int) -> [UInt8] { Array(UnsafeBufferPointer(start: pointer, count: min(count, self.count))) }
 
     deinit {
-        sodium_memzero(pointer, count)
-        pointer.deallocate()
+        if isGuarded {
+            sodium_free(pointer)
+        } else {
+            sodium_memzero(pointer, count)
+            pointer.deallocate()
+        }
     }
 }
