@@ -1,0 +1,109 @@
+public import CanonicalJSON
+import Glibc
+import Linux
+
+/// Where a program speaks: results to standard output, everything else to standard error.
+public struct Console: Sendable {
+    /// How results are written.
+    public enum Format: String, Sendable, CaseIterable {
+        /// For people.
+        case table
+        /// For programs.
+        case json
+    }
+
+    /// How results are written.
+    public var format: Format
+    /// Colours of results.
+    public var style: Style
+    /// Colours of errors and progress.
+    public var errorStyle: Style
+    /// Whether progress is shown.
+    public var showsProgress: Bool
+    /// Whether somebody sits there who can answer.
+    public let isInteractive: Bool
+
+    /// The process's own streams; `NO_COLOR` and `TERM=dumb` switch colours off.
+    public init(format: Format, quiet: Bool = false) {
+        let plain = Environment.value("NO_COLOR").map { !$0.isEmpty } ?? false || Environment.value("TERM") == "dumb"
+        let (input, output, errors) = (isatty(0) == 1, isatty(1) == 1, isatty(2) == 1)
+        self.format = format
+        style = Style(coloured: output && !plain && format == .table)
+        errorStyle = Style(coloured: errors && !plain)
+        showsProgress = errors && !quiet
+        isInteractive = input && errors
+    }
+
+    /// Writes a result: `json` for programs, `text` for people.
+    public func emit(_ json: @autoclosure () -> JSONValue, _ text: @autoclosure () -> String) {
+        write(1, format == .json ? json().canonicalText + "\n" : text())
+    }
+
+    /// Writes a result that has one form.
+    public func print(_ text: String) { write(1, text.hasSuffix("\n") || text.isEmpty ? text : text + "\n") }
+
+    /// Writes bytes of somebody else to standard output.
+    public func raw(_ bytes: [UInt8]) { writeAll(1, bytes) }
+
+    /// Writes bytes of somebody else to standard error.
+    public func rawError(_ bytes: [UInt8]) { writeAll(2, bytes) }
+
+    /// A line that is neither result nor error: for people, also on a pipe.
+    public func note(_ text: String) { write(2, text + "\n") }
+
+    /// A line about what goes on; nothing on a pipe.
+    public func progress(_ text: String) { if showsProgress { write(2, text + "\n") } }
+
+    /// An error: what, why, what to do.
+    public func error(_ text: String) { write(2, errorStyle.red("error:") + " " + text + "\n") }
+
+    private func write(_ descriptor: Int32, _ text: String) { writeAll(descriptor, Array(text.utf8)) }
+
+    /// Writes everything, or gives up: who closed the other end does not want it.
+    private func writeAll(_ descriptor: Int32, _ bytes: [UInt8]) {
+        var offset = 0
+        while offset < bytes.count {
+            let count = unsafe bytes[offset...].withUnsafeBytes { buffer in
+                unsafe Glibc.write(descriptor, buffer.baseAddress, buffer.count)
+            }
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { return }
+            offset += count
+        }
+    }
+
+    // MARK: Questions
+
+    /// Asks something with a yes or no; no without a person to answer.
+    public func confirm(_ question: String) -> Bool {
+        guard isInteractive else { return false }
+        write(2, question + " [y/N] ")
+        let answer = readLine(strippingNewline: true)?.lowercased() ?? ""
+        return answer == "y" || answer == "yes"
+    }
+
+    /// Asks for a line that is not shown. Nil without a person to answer.
+    public func secret(_ question: String) -> [UInt8]? {
+        guard isInteractive else { return nil }
+        write(2, question + ": ")
+        var before = termios()
+        guard unsafe tcgetattr(0, &before) == 0 else { return nil }
+        var silent = before
+        silent.c_lflag &= ~tcflag_t(ECHO)
+        _ = unsafe tcsetattr(0, TCSAFLUSH, &silent)
+        defer {
+            _ = unsafe tcsetattr(0, TCSAFLUSH, &before)
+            write(2, "\n")
+        }
+        return readLine(strippingNewline: true).map { Array($0.utf8) }
+    }
+}
+
+/// The process's environment.
+public enum Environment {
+    /// The variable's value.
+    public static func value(_ name: String) -> String? {
+        guard let found = unsafe getenv(name) else { return nil }
+        return unsafe String(cString: found)
+    }
+}
