@@ -1,0 +1,4 @@
+import Network
+import Service
+
+NetworkDaemon.main()
