@@ -52,7 +52,7 @@ let modules: [Module] = [
     Module("Base", "EventLoop", .unsafe, ["CLinux", "Linux"]),
     Module("Base", "RESP", .unsafe, ["Bytes", "Linux", "CLinux"]),
     Module("Base", "Crypto", .unsafe, ["Bytes", "CanonicalJSON", "Linux", "CSodium", "COpenSSL"]),
-    Module("Base", "HTTP", .unsafe, ["Bytes", "Linux", "CHTTP"]),
+    Module("Base", "HTTP", .unsafe, ["Bytes", "Linux", "CLinux", "CHTTP"]),
     Module("Base", "Bus", .unsafe, ["Bytes", "CanonicalJSON", "Linux", "CLinux", "RESP"]),
     Module("Base", "Service", .unsafe, ["Bytes", "CanonicalJSON", "Linux", "CLinux", "Bus"]),
     Module("Base", "Terminal", .safe, ["Bytes", "CanonicalJSON", "Linux"]),

@@ -1,16 +1,20 @@
 #define _GNU_SOURCE
 #include "include/supervise.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -200,6 +204,25 @@ int zg_capability_last(void) {
 
 // MARK: Watching processes
 
+int zg_pidfd_signal(int pidfd, int signal) {
+    return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) < 0 ? -errno : 0;
+}
+
+int zg_pidfd_exit(int pidfd, int *status) {
+    // PIDFD_GET_INFO with PIDFD_INFO_EXIT, Linux 6.15; the headers of Debian 12 are older.
+    struct {
+        uint64_t mask, cgroup;
+        uint32_t numbers[11];
+        int32_t exit;
+    } info = {.mask = 1 << 3};
+    if (ioctl(pidfd, _IOWR(0xFF, 11, info), &info) < 0) return -errno;
+    if (!(info.mask & 1 << 3)) return -ENODATA;
+    *status = WIFEXITED(info.exit) ? WEXITSTATUS(info.exit) : 256 + WTERMSIG(info.exit);
+    return 0;
+}
+
+int zg_subreaper(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 ? -errno : 0; }
+
 int zg_child_peek(int *status) {
     siginfo_t found = {0};
     if (waitid(P_ALL, 0, &found, WEXITED | WNOHANG | WNOWAIT) < 0) return errno == ECHILD ? 0 : -errno;
@@ -224,6 +247,41 @@ int zg_signalfd_read(int fd) {
     ssize_t got = read(fd, &info, sizeof(info));
     if (got == (ssize_t)sizeof(info)) return (int)info.ssi_signo;
     return got < 0 && errno != EAGAIN && errno != EINTR ? -errno : 0;
+}
+
+int zg_raise_file_limit(void) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0) return -errno;
+    files.rlim_cur = files.rlim_max > 65536 ? 65536 : files.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &files) < 0 ? -errno : (int)files.rlim_cur;
+}
+
+int zg_packet_pair(int pair[2]) {
+    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0 ? -errno : 0;
+}
+
+int zg_kill_children(int32_t parent, int32_t except, int32_t also) {
+    DIR *proc = opendir("/proc");
+    if (!proc) return -errno;
+    int count = 0;
+    for (struct dirent *entry; (entry = readdir(proc));) {
+        char path[300], line[512], state = 0;
+        int pid = atoi(entry->d_name), above = 0;
+        if (pid <= 0) continue;
+        snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0) continue;
+        ssize_t got = read(fd, line, sizeof(line) - 1);
+        close(fd);
+        if (got <= 0) continue;
+        line[got] = 0;
+        const char *rest = strrchr(line, ')');
+        if (!rest || sscanf(rest + 1, " %c %d", &state, &above) != 2) continue;
+        if (above != parent || pid == except || pid == also || state == 'Z') continue;
+        if (kill(pid, SIGKILL) == 0) count++;
+    }
+    closedir(proc);
+    return count;
 }
 
 // MARK: Files

@@ -54,6 +54,12 @@ int zg_capability(const char *name);
 /// The highest capability that the kernel knows.
 int zg_capability_last(void);
 
+/// pidfd_send_signal.
+int zg_pidfd_signal(int pidfd, int signal);
+/// How a process that was not our child ended, as `zg_child_peek`; -errno where the kernel does not say.
+int zg_pidfd_exit(int pidfd, int *status);
+/// prctl(PR_SET_CHILD_SUBREAPER).
+int zg_subreaper(void);
 /// A dead child, still a zombie: 0 if there is none, else its pid; `status` is the exit status, or 256 + signal.
 int zg_child_peek(int *status);
 /// Removes the zombie.
@@ -62,6 +68,13 @@ int zg_child_reap(int32_t pid);
 int zg_signalfd(const int *signals, size_t count);
 /// The next signal of a signalfd, or 0 when there is none.
 int zg_signalfd_read(int fd);
+
+/// Raises the limit of open files of this process as far as it goes; returns it.
+int zg_raise_file_limit(void);
+/// A connected pair of Unix sockets that keep messages apart, close-on-exec, non-blocking.
+int zg_packet_pair(int pair[2]);
+/// Sends SIGKILL to every child of a process but two; returns how many there were.
+int zg_kill_children(int32_t parent, int32_t except, int32_t also);
 
 /// Opens a file and takes a record lock on all of it, which ends with this process and is not inherited; -EAGAIN
 /// when another process holds it.

@@ -1,0 +1,3 @@
+import Core0
+
+CoreProgram.main()
