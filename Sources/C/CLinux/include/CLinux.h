@@ -7,5 +7,7 @@
 #include "process.h"
 #include "sockets.h"
 #include "supervise.h"
+#include "tree.h"
+#include "volumes.h"
 
 #endif
