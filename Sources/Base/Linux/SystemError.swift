@@ -19,6 +19,8 @@ public struct Errno: Error, Hashable, Sendable, CustomStringConvertible {
     public static let interrupted = Errno(EINTR)
     /// Would block.
     public static let again = Errno(EAGAIN)
+    /// Transport endpoint is not connected: a FUSE mount without its server.
+    public static let notConnected = Errno(ENOTCONN)
     /// No such process.
     public static let noProcess = Errno(ESRCH)
 

@@ -57,6 +57,22 @@ int zg_container_is_mount(int fd) {
     return (found.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
+int64_t zg_container_mount_device(const char *path) {
+    int fd = zg_container_open(-1, path, ZG_OPEN_PATH, ZG_PATH_PLAIN);
+    if (fd < 0) return fd;
+    struct statx found;
+    int64_t result;
+    if (statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0, &found) < 0) {
+        result = -errno;
+    } else if (!(found.stx_attributes & STATX_ATTR_MOUNT_ROOT)) {
+        result = 0;
+    } else {
+        result = (int64_t)found.stx_dev_major << 32 | found.stx_dev_minor;
+    }
+    close(fd);
+    return result;
+}
+
 static int configure_overlay(int context, int lower, int upper, int work) {
     static const char *const keys[3] = {"lowerdir", "upperdir", "workdir"};
     const int folders[3] = {lower, upper, work};

@@ -54,7 +54,13 @@ static void set_limits(const zg_spawn_t *how) {
     if (setrlimit(RLIMIT_CORE, &none) < 0) fail(how->failure, "limit core dumps");
     if (how->file_limit) {
         struct rlimit files = {how->file_limit, how->file_limit};
-        if (setrlimit(RLIMIT_NOFILE, &files) < 0) fail(how->failure, "limit open files");
+        struct rlimit have;
+        if (setrlimit(RLIMIT_NOFILE, &files) < 0) {
+            // Without CAP_SYS_RESOURCE what is there cannot be raised: then as much as may be had.
+            if (errno != EPERM || getrlimit(RLIMIT_NOFILE, &have) < 0) fail(how->failure, "limit open files");
+            have.rlim_cur = have.rlim_max;
+            if (setrlimit(RLIMIT_NOFILE, &have) < 0) fail(how->failure, "limit open files");
+        }
     }
     if (how->data_limit) {
         struct rlimit data = {how->data_limit, how->data_limit};

@@ -103,9 +103,9 @@ struct ContainerRoot {
         }
     }
 
-    /// Whether the image still answers; a FUSE mount whose server died does not.
-    var imageAnswers: Bool {
-        guard let folder = try? openPlain(paths.image) else { return false }
-        return zg_container_is_mount(folder.raw) == 1
+    /// The device of what is mounted as image; nil when nothing is.
+    var imageDevice: Int64? {
+        let device = zg_container_mount_device(paths.image)
+        return device > 0 ? device : nil
     }
 }

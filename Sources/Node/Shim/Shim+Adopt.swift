@@ -66,6 +66,7 @@ extension Shim {
 
     private func restore(_ record: JSONValue) {
         identity = record["identity"]
+        imageDevice = record["image"]?.integer
         if let told = Self.document(paths.stateFile) ?? record["state"],
             let old = try? ShimState(told)
         {

@@ -32,6 +32,7 @@ extension Shim {
         try root.prepareLayer(order.spec.identity)
         try root.checkVolumes(order.spec)
         try root.mount()
+        imageDevice = root.imageDevice
         try writeBundle()
         var descriptors: [Int32] = []
         do throws(ShimError) {
@@ -203,7 +204,7 @@ extension Shim {
     /// Writes down what a new shim needs to take this container over.
     private func writeRecord() {
         guard let process, let identity else { return }
-        let record: JSONValue = [
+        var record: JSONValue = [
             "boot": .string(Clock.bootIdentity()), "pid": .integer(Int64(process.pid)),
             "start": .string("\(process.startTime)"), "identity": identity, "state": state.json,
             "user": [
@@ -211,6 +212,7 @@ extension Shim {
                 "groups": .array(user.groups.map { .integer(Int64($0)) }), "home": .string(user.home ?? ""),
             ],
         ]
+        record["image"] = imageDevice.map { .integer($0) }
         do {
             try File.writeAtomically(paths.record, record.canonicalBytes)
         } catch {

@@ -45,6 +45,8 @@ enum ShimLimits {
     static let probeTimeout: Int32 = 2000
     /// Failed probes in a row that make a ready container not ready.
     static let probeFailures = 3
+    /// Between two looks at the image's mount.
+    static let imageCheck: Int64 = 2_000_000_000
     /// Ended children that nobody asked for yet.
     static let strays = 64
 }
@@ -86,6 +88,9 @@ public final class Shim {
     var isLeaving = false
     /// The identity of the container that runs or was made last.
     var identity: JSONValue?
+    /// The device of the image that the container's root folder lies on.
+    var imageDevice: Int64?
+    var imageCheck: Int64 = 0
     var user = ContainerUser(uid: 0, gid: 0, groups: [], home: nil)
     /// The container's first process: number, pidfd, whether it is our child.
     var process: ProcessIdentity?
@@ -179,6 +184,16 @@ public final class Shim {
         default: break
         }
         probeIfDue(now)
+        checkImage(now)
+    }
+
+    /// When the image was mounted anew, what the container has is dead: it is started again on the new one.
+    private func checkImage(_ now: Int64) {
+        guard phase == .running, now >= imageCheck else { return }
+        imageCheck = now + ShimLimits.imageCheck
+        guard let imageDevice, let found = root.imageDevice, found != imageDevice else { return }
+        report("warn", "image mounted anew", ["id": paths.id])
+        stop(seconds: 2)
     }
 
     private func nextDeadline() -> Int64 {
@@ -189,6 +204,7 @@ public final class Shim {
         case .stopping(let killAt): next = killAt
         case .running, .ended: break
         }
+        if phase == .running { next = min(next, imageCheck) }
         if phase == .running, order.spec.ready != nil, probe.pid == nil { next = min(next, probe.due) }
         return next
     }

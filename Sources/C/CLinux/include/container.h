@@ -18,6 +18,9 @@ enum { ZG_OPEN_READ = 0, ZG_OPEN_PATH = 1, ZG_OPEN_FOLDER = 2 };
 int zg_container_open(int folder, const char *path, int kind, int how);
 /// statx: 1 if the descriptor is the root of a mount, 0 if not.
 int zg_container_is_mount(int fd);
+/// The device number of the mount at an absolute path without links, never waiting for its server; 0 when nothing
+/// is mounted there.
+int64_t zg_container_mount_device(const char *path);
 /// Mounts an overlay of three folders at a fourth, all given as descriptors (fsopen, fsmount, move_mount).
 int zg_container_overlay(int lower, int upper, int work, int target);
 /// umount2 with MNT_DETACH, not following a link; 0 too when nothing is mounted there.
