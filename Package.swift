@@ -123,7 +123,7 @@ let modules: [Module] = [
     Module("Programs", "zero-identity", .program, ["Identity", "Service"]),
     Module("Programs", "zero-db", .program, ["ZeroDB"]),
     Module("Programs", "zero-ledger", .program, ["LedgerStore", "Service"]),
-    Module("Programs", "zero-storage", .program, ["StoragePools", "Service"]),
+    Module("Programs", "zero-storage", .program, ["StoragePools", "Service", "Linux"]),
     Module("Programs", "zero-network", .program, ["Network", "Service"]),
     Module("Programs", "zero-gateway", .program, ["Gateway", "Service"]),
     Module("Programs", "zero-compute", .program, ["Containers", "Service"]),
