@@ -67,9 +67,11 @@ extension Contract {
         var secrets: [String: SealedSecret] = [:]
         for (name, value) in entries {
             let path = "secrets.\(name)"
-            guard Names.isContract(name) else {
+            guard Names.isWorkload(name), name != Placement.imageKey else {
                 throw ContractError(
-                    .badValue, path, "`\(name)` is not a name", why: nameRule(ContractLimits.contractNameLength))
+                    .badValue, path, "`\(name)` is not a name",
+                    why: nameRule(ContractLimits.workloadNameLength)
+                        + ", and not `\(Placement.imageKey)`")
             }
             var reader = try BodyReader(value, at: path)
             let box = try reader.base64("box", limit: ContractLimits.secretBox)

@@ -62,7 +62,7 @@ extension PlacementBody {
             return
         }
         let wanted = Set(container.secrets.values)
-        guard Set((placed.secrets ?? [:]).keys) == wanted else {
+        guard Set((placed.secrets ?? [:]).keys).subtracting([PlacementBody.imageKey]) == wanted else {
             let text = wanted.isEmpty ? "none" : wanted.sorted().joined(separator: ", ")
             throw PlacementBody.error(path + ".secrets", "not the secrets it uses", "it uses \(text)")
         }

@@ -5,6 +5,10 @@ public import Records
 public typealias Placement = PlacementBody
 
 extension PlacementBody {
+    /// Under this name a container's placed secrets also hold the key of its image, where the image is private. No
+    /// secret of a contract may have it.
+    public static let imageKey = "image"
+
     /// The nodes it names.
     public var nodes: Set<PublicKey> { Set(workloads.values.map(\.node)) }
 

@@ -59,7 +59,7 @@ extension Container {
         cpu = try reader.integer("cpu", in: ContractLimits.cpu, { Units.cpuText($0) + " CPU" })
         memory = try reader.integer("memory", in: ContractLimits.memory, Units.sizeText)
         env = try Container.texts("env", &reader, limit: ContractLimits.environmentValue)
-        secrets = try Container.texts("secrets", &reader, limit: ContractLimits.contractNameLength)
+        secrets = try Container.texts("secrets", &reader, limit: ContractLimits.workloadNameLength)
         volumes = try Container.mounts(&reader)
         restart = try reader.choice("restart", RestartPolicy.self)
         ready = try ReadinessProbe(&reader)
@@ -69,6 +69,13 @@ extension Container {
             throw reader.error(
                 .duplicate, "env.\(variable)", "`\(variable)` is set twice",
                 why: "a variable is either in clear or a secret")
+        }
+        for (variable, secret) in secrets.sorted(by: { $0.key < $1.key }) {
+            guard secrets.first(where: { $0.value == secret && $0.key < variable }) == nil else {
+                throw reader.error(
+                    .duplicate, "secrets.\(variable)", "the secret `\(secret)` is in two variables",
+                    why: "a secret is handed to a container once")
+            }
         }
         guard env.count + secrets.count <= ContractLimits.environment else {
             throw reader.error(
@@ -89,9 +96,9 @@ extension Container {
             }
             args.append(text)
         }
-        guard args.first.map({ !$0.isEmpty }) == true else {
+        guard !args.isEmpty else {
             throw reader.error(
-                .badValue, "args", "names no program", why: "its first entry is what runs",
+                .badValue, "args", "empty", why: "without arguments the field says nothing",
                 hint: "leave `args` out to run what the image says")
         }
         return args

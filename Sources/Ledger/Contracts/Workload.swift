@@ -63,7 +63,7 @@ public struct Container: Hashable, Sendable {
     public var name: String
     /// What it runs.
     public var image: ImageReference
-    /// The whole command line, instead of the image's entry point and command.
+    /// Arguments instead of the image's; its entry point stays in front of them, as OCI runtimes combine both.
     public var args: [String]?
     /// Thousandths of a core.
     public var cpu: Int64

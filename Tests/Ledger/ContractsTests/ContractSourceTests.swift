@@ -92,7 +92,7 @@ import Testing
                 + "  - container: web\n    image: nginx\n    volumes: [ { name: v, at: /proc/x } ]\n  - volume: v\n    size: 1 GiB\n",
             6, 31, "kernel's"
         ),
-        (head + "  - container: web\n    image: nginx\n    args: []\n", 6, 11, "names no program"),
+        (head + "  - container: web\n    image: nginx\n    args: []\n", 6, 11, "empty"),
         (head + "  - container: web\n\timage: nginx\n", 5, 1, "indent with spaces"),
         ("contract: hello\nexpires: tomorrow\nworkloads: []\n", 2, 10, "not a time"),
         ("contract: hello\nexpires: 2027-02-29\nworkloads: []\n", 2, 10, "not a time"),

@@ -60,7 +60,7 @@ public enum ContractSchema {
             return .object(schema)
         case .object(let fields): return object(fields)
         case .variable:
-            let secret = Field("secret", .text(.contractName), required: true, "Name of the secret.")
+            let secret = Field("secret", .text(.workloadName), required: true, "Name of the secret.")
             return ["anyOf": [["type": ["string", "number", "boolean"]], object([secret])]]
         case .workload:
             return [

@@ -64,7 +64,7 @@ enum ContractShape {
         Field("image", .text(.image), required: true, "The image: yours by its name, another's as <author>/<name>."),
         Field(
             "args", .list(.text(.argument), limit: ContractLimits.arguments),
-            "The whole command line, instead of the image's entry point and command."),
+            "Arguments instead of the image's own; its entry point, if it has one, stays in front."),
         Field("cpu", .cpu, "Share of CPU in cores: 0.5. Default 0.5."),
         Field("memory", .size(ContractLimits.memory), "Memory: 128 MiB. Default 256 MiB."),
         Field(

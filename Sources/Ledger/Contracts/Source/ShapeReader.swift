@@ -200,7 +200,7 @@ struct ShapeReader {
             return .string(text)
         case .mapping:
             return object(
-                node, [Field("secret", .text(.contractName), required: true, "Name of the secret.")], at: path
+                node, [Field("secret", .text(.workloadName), required: true, "Name of the secret.")], at: path
             )
             .map { .object($0) }
         case .sequence: return fail(node, "a list where a value belongs", "a variable is text, or { secret: name }")
