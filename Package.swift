@@ -68,7 +68,7 @@ let modules: [Module] = [
         ["Bytes", "Linux", "CLinux", "Crypto", "CanonicalJSON", "RESP", "Flist", "CZstd", "CInflate"]),
     Module(
         "Storage", "ZeroFS", .unsafe,
-        ["Bytes", "Linux", "CLinux", "Crypto", "CanonicalJSON", "RESP", "Bus", "Flist", "CFuse"]),
+        ["Bytes", "Linux", "CLinux", "Crypto", "CanonicalJSON", "RESP", "Service", "Flist", "CFuse"]),
 
     // Ledger
     Module("Ledger", "Records", .safe, ["Bytes", "CanonicalJSON", "Crypto"]),
@@ -129,7 +129,7 @@ let modules: [Module] = [
     Module("Programs", "zero-compute", .program, ["Containers", "Service"]),
     Module("Programs", "zero-shim", .program, ["Shim"]),
     Module("Programs", "zero-corex", .program, ["CoreX", "Service"]),
-    Module("Programs", "zero-fs", .program, ["ZeroFS"]),
+    Module("Programs", "zero-fs", .program, ["ZeroFS", "ImageImport", "Flist", "Crypto", "RESP", "Service"]),
     Module("Programs", "zero-provision", .program, ["Provision", "Service"]),
     Module("Programs", "zero-tidy", .program, []),
 ]

@@ -3,6 +3,7 @@
 #define ZG_CLINUX_H
 
 #include "container.h"
+#include "database.h"
 #include "files.h"
 #include "process.h"
 #include "sockets.h"

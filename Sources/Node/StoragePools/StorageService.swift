@@ -1,0 +1,134 @@
+public import Bus
+internal import CanonicalJSON
+internal import Linux
+public import Service
+
+/// The verbs of `STORAGE.*` over one pool.
+public struct StorageService: Sendable {
+    private let pool: Pool
+    private let log: Log
+
+    /// How often strangers' subvolumes are looked for: within this time a workload can exceed its volume's size.
+    private static let guardPeriod: Duration = .seconds(10)
+
+    /// A service over an open pool.
+    public init(_ pool: Pool, log: Log) { (self.pool, self.log) = (pool, log) }
+
+    /// Adds the verbs to the service's bus socket, and its numbers.
+    public func register(on server: BusServer, _ metrics: Metrics) {
+        server.on("ENSURE", from: [.provision]) { request in
+            let asked = try request.read { reader throws(JSONError) in
+                (
+                    id: try reader.string("id"), size: try reader.integer("size"), epoch: try reader.integer("epoch"),
+                    uid: try reader.optionalInteger("uid") ?? 0, gid: try reader.optionalInteger("gid") ?? 0
+                )
+            }
+            guard let uid = UInt32(exactly: asked.uid), let gid = UInt32(exactly: asked.gid) else {
+                throw BusError.badRequest("STORAGE.ENSURE: uid and gid are numbers of 32 bits")
+            }
+            let path = try await blocking {
+                try pool.ensure(id: asked.id, size: asked.size, epoch: asked.epoch, uid: uid, gid: gid)
+            }
+            return ["path": .string(path)]
+        }
+        server.on("REMOVE", from: [.provision]) { request in
+            let asked = try request.read { reader throws(JSONError) in
+                (
+                    id: try reader.string("id"), snapshot: try reader.optionalString("snapshot"),
+                    epoch: try reader.optionalInteger("epoch")
+                )
+            }
+            try await blocking {
+                if let snapshot = asked.snapshot {
+                    try pool.removeSnapshot(id: asked.id, name: snapshot)
+                } else {
+                    try pool.remove(id: asked.id, epoch: asked.epoch)
+                }
+            }
+            log.info("removed", ["volume": asked.id, "snapshot": asked.snapshot ?? ""])
+            return .ok
+        }
+        server.on("LIST", from: [.provision]) { _ in BusReply(try await blocking { try document() }) }
+        server.provideStatus { try await blocking { try document() } }
+        registerSnapshots(on: server)
+        gauges(metrics)
+    }
+
+    private func registerSnapshots(on server: BusServer) {
+        server.on("SNAPSHOT", from: [.provision]) { request in
+            let asked = try request.read { reader throws(JSONError) in
+                (id: try reader.string("id"), name: try reader.string("name"))
+            }
+            let path = try await blocking { try pool.snapshot(id: asked.id, name: asked.name) }
+            log.info("snapshot", ["volume": asked.id, "name": asked.name])
+            return ["path": .string(path)]
+        }
+        server.on("SEND", from: [.provision], deadline: .seconds(Limits.sendSeconds)) { request in
+            let asked = try request.read { reader throws(JSONError) in
+                (
+                    id: try reader.string("id"), snapshot: try reader.string("snapshot"),
+                    parent: try reader.optionalString("parent")
+                )
+            }
+            let sent = try await blocking {
+                try pool.send(id: asked.id, snapshot: asked.snapshot, parent: asked.parent)
+            }
+            log.info("sent", ["volume": asked.id, "snapshot": asked.snapshot, "bytes": sent.size])
+            return ["path": .string(sent.path), "size": .integer(sent.size)]
+        }
+    }
+
+    /// What is on the pool, as a document.
+    private func document() throws -> JSONValue {
+        let space = try pool.space()
+        let volumes = try pool.list().map { volume -> JSONValue in
+            [
+                "id": .string(volume.id), "path": .string(volume.path), "size": .integer(volume.size),
+                "used": .integer(volume.used), "epoch": .integer(volume.epoch),
+                "snapshots": .array(volume.snapshots.map { .string($0) }),
+            ]
+        }
+        return [
+            "volumes": .array(volumes),
+            "pool": [
+                "size": .integer(space.size), "usable": .integer(space.usable),
+                "committed": .integer(space.committed), "free": .integer(space.free),
+            ],
+        ]
+    }
+
+    private func gauges(_ metrics: Metrics) {
+        let pool = pool
+        metrics.gauge("zero_storage_pool_bytes", "Size of the pool.") { (try? pool.space().size) ?? 0 }
+        metrics.gauge("zero_storage_pool_free_bytes", "Free bytes of the pool.") { (try? pool.space().free) ?? 0 }
+        metrics.gauge("zero_storage_committed_bytes", "Bytes promised to volumes.") {
+            (try? pool.space().committed) ?? 0
+        }
+        metrics.gauge("zero_storage_volumes", "Volumes on the pool.") { Int64((try? pool.list().count) ?? 0) }
+    }
+
+    /// Keeps quotas honest until it is cancelled.
+    public func watch() async {
+        var last = 0
+        while !Task.isCancelled {
+            do {
+                let strangers = try await blocking { try pool.guardQuotas() }
+                if strangers != last { log.warn("subvolumes inside volumes", ["count": strangers]) }
+                last = strangers
+            } catch {
+                log.warn("quotas not checked", ["reason": "\(error)"])
+            }
+            try? await Task.sleep(for: Self.guardPeriod)
+        }
+    }
+
+    /// Runs blocking work on a thread of its own; errors of storage become errors of the bus.
+    private func blocking<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+        do {
+            return try await runBlocking(body)
+        } catch let error as StorageError {
+            log.warn("refused", ["reason": "\(error)"])
+            throw error.onBus
+        }
+    }
+}
