@@ -21,6 +21,8 @@ public struct Errno: Error, Hashable, Sendable, CustomStringConvertible {
     public static let again = Errno(EAGAIN)
     /// Transport endpoint is not connected: a FUSE mount without its server.
     public static let notConnected = Errno(ENOTCONN)
+    /// Device or resource busy.
+    public static let busy = Errno(EBUSY)
     /// No such process.
     public static let noProcess = Errno(ESRCH)
 

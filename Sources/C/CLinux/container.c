@@ -109,6 +109,12 @@ int zg_container_detach(const char *path) {
     return errno == EINVAL || errno == ENOENT ? 0 : -errno;
 }
 
+int zg_container_detach_open(int fd) {
+    char path[32];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return umount2(path, DETACH) < 0 ? -errno : 0;
+}
+
 static int fifo(const char *path, int flags) {
     if (mkfifo(path, 0600) < 0 && errno != EEXIST) return -errno;
     int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW);

@@ -190,11 +190,26 @@ actor ContainerReconciler {
                     "CORE.STOP", ["unit": .string(unit), "instance": .string(id), "forget": true],
                     deadline: .seconds(60))
             }
-            try store.remove(id)
+            try await removeFolder()
             tell(ContainerReport(.removed))
             isGone = true
         } catch {
             tell(ContainerReport(.stopped, "\(error)"))
+        }
+    }
+
+    /// A mount whose server was killed stays; only root can take it away, so the shim is asked once more.
+    private func removeFolder() async throws {
+        do throws(SystemError) {
+            try store.remove(id)
+        } catch {
+            guard error.errno == .busy, !order.unmounts else { throw error }
+            var new = ShimOrder(.remove, generation: order.generation + 1, order.spec)
+            new.unmounts = true
+            try store.write(new)
+            order = new
+            try await ensure("shim@")
+            throw error
         }
     }
 

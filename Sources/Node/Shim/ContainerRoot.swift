@@ -81,6 +81,14 @@ struct ContainerRoot {
         }
     }
 
+    /// Takes away what an image's server left mounted. The path is `zero-compute`'s, so it is opened without links first.
+    func detachImage() throws(SystemError) {
+        for _ in 0..<16 {
+            guard let folder = try? openPlain(paths.image), zg_container_is_mount(folder.raw) == 1 else { return }
+            try checked("unmount", paths.image, zg_container_detach_open(folder.raw))
+        }
+    }
+
     /// Opens a path of which no part may be a symbolic link.
     func openPlain(_ path: String) throws(SystemError) -> Descriptor {
         Descriptor(try checked("open", path, zg_container_open(-1, path, Int32(ZG_OPEN_PATH), Int32(ZG_PATH_PLAIN))))

@@ -200,7 +200,9 @@ extension Shim {
             return nil
         }
         switch phase {
-        case .running where isOther: stop()
+        case .running where isOther:
+            become(.preparing, reason: "replacing the one that runs")
+            stop()
         case .ended where !endedByPolicy || isOther, .waiting where isOther:
             state.attempt = 0
             phase = .waiting(until: 0)

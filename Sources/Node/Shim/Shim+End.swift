@@ -11,6 +11,8 @@ extension Shim {
             let signal = SignalName.number(order.spec.stopSignal) ?? SIGTERM
             let grace = (seconds ?? order.spec.stopSeconds) * 1_000_000_000
             phase = .stopping(killAt: Clock.monotonicNanoseconds() + grace)
+            state.ready = false
+            save()
             if grace == 0 || zg_container_signal(pidfd, signal) < 0 { killContainer() }
         case .stopping(let killAt):
             // Another request may only shorten the time.

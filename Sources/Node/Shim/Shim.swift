@@ -214,6 +214,7 @@ public final class Shim {
         try? root.detach()
         if order.desire == .remove {
             state.name = .removed
+            if order.unmounts { try? root.detachImage() }
             removeFolders()
             state.reason = nil
         }

@@ -19,6 +19,8 @@ public struct ShimOrder: Sendable, Equatable {
     public var generation: Int64
     /// The container.
     public var spec: ContainerSpec
+    /// With `remove`: also takes away an image that its server left mounted when it died.
+    public var unmounts = false
 
     /// An order.
     public init(_ desire: Desire, generation: Int64, _ spec: ContainerSpec) {
@@ -37,15 +39,18 @@ public struct ShimOrder: Sendable, Equatable {
             throw .unexpected(key: "desired", subject: "spec.json", expected: "run, stop or remove", found: desire)
         }
         self.init(wanted, generation: try reader.integer("generation"), try ContainerSpec(reader.value("spec")))
+        unmounts = try reader.optionalBool("unmount") ?? false
         try reader.finish()
     }
 
     /// The file's document.
     public var json: JSONValue {
-        [
+        var value: JSONValue = [
             "format": .integer(Self.format), "desired": .string(desire.rawValue), "generation": .integer(generation),
             "spec": spec.json,
         ]
+        if unmounts { value["unmount"] = true }
+        return value
     }
 }
 

@@ -25,6 +25,8 @@ int64_t zg_container_mount_device(const char *path);
 int zg_container_overlay(int lower, int upper, int work, int target);
 /// umount2 with MNT_DETACH, not following a link; 0 too when nothing is mounted there.
 int zg_container_detach(const char *path);
+/// The same for the mount whose root is open (O_PATH).
+int zg_container_detach_open(int fd);
 /// A FIFO at `path`, made if it is missing, opened for reading without blocking.
 int zg_container_fifo_reader(const char *path);
 /// The same FIFO opened for reading and writing, so that its writers never see it broken.
