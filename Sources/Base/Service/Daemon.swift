@@ -73,20 +73,23 @@ public enum Daemon {
         _ name: String, options: [Option] = [], folders: Folders = .node, commands: [DaemonCommand] = [],
         body: @escaping @Sendable (DaemonContext) async throws -> Void
     ) -> Never {
+        main(name, options, folders, commands, CommandLine.arguments, body)
+    }
+
+    static func main(
+        _ name: String, _ options: [Option], _ folders: Folders, _ commands: [DaemonCommand], _ arguments: [String],
+        _ body: @escaping @Sendable (DaemonContext) async throws -> Void
+    ) -> Never {
         let service = name.hasPrefix("zero-") ? String(name.dropFirst(5)) : name
         let program = Program(service: service, options: options, folders: folders, commands: commands)
-        let (context, command) = program.prepare(CommandLine.arguments, environment())
+        let (context, command) = program.prepare(arguments, environment())
         signal(SIGPIPE, SIG_IGN)
-        var signals = sigset_t()
-        sigemptyset(&signals)
-        for number in [SIGTERM, SIGINT, SIGHUP] { sigaddset(&signals, number) }
-        // Blocked before the first other thread exists, so that only sigwait below takes them.
-        pthread_sigmask(SIG_BLOCK, &signals, nil)
+        let signals = StopSignals()
         context.server.provideMetrics { [metrics = context.metrics] in metrics.text() }
         let isStopping = StopFlag()
         let work = command?.body ?? body
         let task = Task.detached { await run(work, context, isStopping) }
-        waitForStop(&signals, context.log)
+        signals.wait(context.log)
         isStopping.set()
         task.cancel()
         // A second signal, or the end of the grace, ends it at once.
@@ -95,7 +98,7 @@ public enum Daemon {
             context.log.error("did not stop in time", ["seconds": graceSeconds])
             exit(1)
         }
-        waitForStop(&signals, context.log)
+        signals.wait(context.log)
         exit(1)
     }
 
@@ -130,16 +133,6 @@ public enum Daemon {
         }
     }
 
-    private static func waitForStop(_ signals: inout sigset_t, _ log: Log) {
-        while true {
-            var number: Int32 = 0
-            guard sigwait(&signals, &number) == 0 else { continue }
-            if number == SIGHUP { continue }
-            log.info("stopping", ["signal": number == SIGTERM ? "TERM" : "INT"])
-            return
-        }
-    }
-
     private static func environment() -> [String: String] {
         guard let text = try? File.read("/proc/self/environ", limit: 4 << 20) else { return [:] }
         var variables: [String: String] = [:]
@@ -149,5 +142,33 @@ public enum Daemon {
             variables[String(decoding: parts[0], as: UTF8.self)] = String(decoding: parts[1], as: UTF8.self)
         }
         return variables
+    }
+}
+
+/// Turns SIGTERM and SIGINT into bytes that the main thread waits for; works whatever threads exist already.
+private struct StopSignals {
+    private static let pipe = Atomic<Int32>(-1)
+    private let descriptor: Int32
+
+    init() {
+        var ends: [Int32] = [-1, -1]
+        guard Glibc.pipe(&ends) == 0 else { preconditionFailure("a daemon that starts can open a pipe") }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        descriptor = ends[0]
+        Self.pipe.store(ends[1], ordering: .sequentiallyConsistent)
+        for number in [SIGTERM, SIGINT] {
+            signal(number) { number in
+                var byte = UInt8(truncatingIfNeeded: number)
+                _ = write(StopSignals.pipe.load(ordering: .relaxed), &byte, 1)
+            }
+        }
+        // A handler and not SIG_IGN, which programs that are started from here would inherit.
+        signal(SIGHUP) { _ in }
+    }
+
+    func wait(_ log: Log) {
+        var byte: UInt8 = 0
+        while read(descriptor, &byte, 1) != 1 {}
+        log.info("stopping", ["signal": Int32(byte) == SIGTERM ? "TERM" : "INT"])
     }
 }
