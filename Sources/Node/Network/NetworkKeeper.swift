@@ -52,7 +52,7 @@ actor NetworkKeeper {
         let changed = (try? File.read(base + ".hosts")) != hosts
         if (try? File.read(base + ".conf")) != config { try File.writeAtomically(base + ".conf", config, mode: 0o644) }
         if changed { try File.writeAtomically(base + ".hosts", hosts, mode: 0o644) }
-        let unit: JSONValue = ["unit": "dns", "instance": .string(network.contract)]
+        let unit: JSONValue = ["unit": "dns@", "instance": .string(network.contract)]
         _ = try await node.core.call("CORE.START", unit)
         if changed {
             var signal = unit
@@ -73,7 +73,7 @@ actor NetworkKeeper {
     }
 
     private func stopNames() async throws {
-        let unit: JSONValue = ["unit": "dns", "instance": .string(network.contract), "forget": true]
+        let unit: JSONValue = ["unit": "dns@", "instance": .string(network.contract), "forget": true]
         do {
             _ = try await node.core.call("CORE.STOP", unit, deadline: .seconds(20))
         } catch {

@@ -1,0 +1,181 @@
+internal import Bytes
+internal import CanonicalJSON
+internal import Contracts
+internal import Crypto
+internal import Records
+
+/// What the daemons of the node are asked for, in the words of ARCHITECTURE.md's table of bus verbs.
+extension DesiredContract {
+    /// Limits that a contract does not set.
+    private enum Limits {
+        /// Processes in a container: enough for a busy server, too few for a fork bomb to harm the node.
+        static let processes: Int64 = 1024
+        /// Bytes of log that a container keeps.
+        static let logBytes: Int64 = 8 << 20
+    }
+
+    /// `NETWORK.ENSURE`: members are the containers, doors are what gateways lead to.
+    func networkRequest() throws(ProvisionError) -> JSONValue {
+        let members = try containers.map { container throws(ProvisionError) -> JSONValue in
+            let placed = try address(container.name)
+            return [
+                "name": .string(container.name), "address": .string(placed.v4), "address6": .string(placed.v6),
+            ]
+        }
+        var doors: [JSONValue] = []
+        for gateway in gateways where placed(gateway.workload) != nil {
+            let target = try address(gateway.workload)
+            let door: JSONValue = [
+                "port": .integer(doorPort(gateway)), "address": .string(target.v4), "to_port": .integer(gateway.port),
+            ]
+            if !doors.contains(door) { doors.append(door) }
+        }
+        return [
+            "contract": .string(id.hex), "range": .string(contract.range.description),
+            "subnet": .string(try subnet().description), "prefix6": .string(try prefix6()),
+            "members": .array(members), "ingress": .array(doors),
+        ]
+    }
+
+    /// The port of the link address behind which a gateway's container is: one a gateway, from 10,000 on.
+    private func doorPort(_ gateway: Gateway) -> Int64 {
+        let index = gateways.firstIndex { $0.workload == gateway.workload && $0.port == gateway.port } ?? 0
+        return 10_000 + Int64(index)
+    }
+
+    private func address(_ workload: String) throws(ProvisionError) -> (v4: String, v6: String) {
+        guard let placed = placed(workload), let v4 = placed.address, let v6 = placed.address6 else {
+            throw .placement(workload: workload, lacks: "an address")
+        }
+        return (v4, v6)
+    }
+
+    private func subnet() throws(ProvisionError) -> IPv4Range {
+        for container in containers {
+            if let text = placed(container.name)?.subnet, let subnet = IPv4Range(text) { return subnet }
+        }
+        guard let first = contract.range.nodeSubnet(0) else {
+            throw .placement(workload: contract.name, lacks: "a subnet")
+        }
+        return first
+    }
+
+    private func prefix6() throws(ProvisionError) -> String {
+        ContractPrefix(contract: id).subnet(contract.range.index(of: try subnet()) ?? 0)
+    }
+
+    /// `STORAGE.ENSURE`.
+    func volumeRequest(_ volume: Volume) -> JSONValue {
+        ["id": .string(volumeID(volume.name)), "size": .integer(volume.size), "epoch": .integer(placement.epoch)]
+    }
+
+    /// A volume's id on the node.
+    func volumeID(_ name: String) -> String { "\(shortID)-\(name)" }
+
+    /// `COMPUTE.ENSURE`.
+    func containerRequest(
+        _ container: Container, volumes paths: [String: String], namespace: String?
+    ) throws(ProvisionError) -> JSONValue {
+        guard let image = images[container.name] else { throw .image(workload: container.name, container.image.name) }
+        guard let key = image.key else { throw .privateImage(workload: container.name, container.image.name) }
+        var spec: [String: JSONValue] = [
+            "id": .string(containerID(container.name)), "contract": .string(id.hex),
+            "workload": .string(container.name),
+            "version": .integer(contract.version), "epoch": .integer(placement.epoch),
+            "image": ["root": .string(image.root.hex), "key": .string(key)],
+            "args": .array(try arguments(container, image.config).map { .string($0) }),
+            "env": .object(environment(container, image.config)),
+            "cwd": .string(image.config.cwd.isEmpty ? "/" : image.config.cwd), "user": .string(image.config.user),
+            "limits": [
+                "cpu_milli": .integer(container.cpu), "memory": .integer(container.memory),
+                "pids": .integer(Limits.processes),
+            ],
+            "hostname": .string(container.name), "dns": .string(try subnet().host(1)),
+            "volumes": .array(try mounts(container, paths)), "restart": .string(container.restart.rawValue),
+            "address": .string(try address(container.name).v4), "secrets": .object(try secrets(container)),
+            "log_max": .integer(Limits.logBytes),
+        ]
+        let signal = image.config.stopSignal
+        spec["stop_signal"] = .string(signal.hasPrefix("SIG") ? String(signal.dropFirst(3)) : signal)
+        if let namespace { spec["netns"] = .string(namespace) }
+        if let probe = container.ready {
+            var ready: [String: JSONValue] = ["port": .integer(probe.port)]
+            if let path = probe.http { ready["http"] = .string(path) }
+            spec["ready"] = .object(ready)
+        }
+        return .object(spec)
+    }
+
+    /// As OCI images combine: the entry point stays, the contract's arguments take the place of the image's.
+    private func arguments(_ container: Container, _ config: ImageConfig) throws(ProvisionError) -> [String] {
+        let arguments = config.entrypoint + (container.args ?? config.cmd)
+        guard !arguments.isEmpty else { throw .nothingToRun(workload: container.name, container.image.name) }
+        return arguments
+    }
+
+    private func environment(_ container: Container, _ config: ImageConfig) -> [String: JSONValue] {
+        var environment: [String: JSONValue] = [:]
+        for entry in config.env {
+            let parts = entry.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            if let name = parts.first, !name.isEmpty {
+                environment[String(name)] = .string(parts.count > 1 ? String(parts[1]) : "")
+            }
+        }
+        for (name, value) in container.env { environment[name] = .string(value) }
+        return environment
+    }
+
+    private func mounts(_ container: Container, _ paths: [String: String]) throws(ProvisionError) -> [JSONValue] {
+        try container.volumes.map { mount throws(ProvisionError) -> JSONValue in
+            guard let path = paths[mount.name] else {
+                throw .placement(workload: container.name, lacks: "volume \(mount.name)")
+            }
+            return ["path": .string(path), "at": .string(mount.at), "read_only": .bool(mount.readOnly)]
+        }
+    }
+
+    /// Ciphertexts only: the box of the contract and the content key that the placement sealed to this node.
+    private func secrets(_ container: Container) throws(ProvisionError) -> [String: JSONValue] {
+        var secrets: [String: JSONValue] = [:]
+        for (variable, name) in container.secrets {
+            guard let secret = contract.secrets[name], let sealed = placed(container.name)?.secrets?[name] else {
+                throw .placement(workload: container.name, lacks: "the secret \(name) sealed to this node")
+            }
+            secrets[name] = [
+                "sealed": .string(Base64.encode(sealed)), "box": .string(Base64.encode(secret.box)),
+                "env": .string(variable),
+            ]
+        }
+        return secrets
+    }
+
+    /// `GATEWAY.ENSURE`.
+    func gatewayRequest(_ gateway: Gateway, link: String) -> JSONValue {
+        [
+            "contract": .string(id.hex), "name": .string(gateway.name),
+            "backends": [["address": .string(link), "port": .integer(doorPort(gateway))]],
+        ]
+    }
+
+    /// `COMPUTE.ENSURE-ACCESS`: who may read logs and run commands in which container.
+    func accessRequest(ledger: Digest, link: String) -> JSONValue {
+        let keys = owner.keys.map { key -> JSONValue in
+            var entry: [String: JSONValue] = [
+                "key": .string(key.key.address), "roles": .array(key.roles.map { .string($0) }),
+            ]
+            if let until = key.until { entry["until"] = .integer(until) }
+            return .object(entry)
+        }
+        var workloads: [String: JSONValue] = [:]
+        for container in containers { workloads[container.name] = ["id": .string(containerID(container.name))] }
+        return [
+            "contract": .string(id.hex), "ledger": .string(ledger.hex), "author": .string(owner.identity.address),
+            "keys": .array(keys), "workloads": .object(workloads), "link": .string(link),
+        ]
+    }
+}
+
+extension IPv4Range {
+    /// The address with this number inside the range.
+    func host(_ number: UInt32) -> String { IPv4Address(base.value + number).description }
+}

@@ -1,0 +1,3 @@
+import Provision
+
+ProvisionDaemon.main()

@@ -1,0 +1,185 @@
+import CanonicalJSON
+import Contracts
+import Crypto
+import Records
+import Testing
+
+@testable import Provision
+
+@Suite("Reconciliation of a contract") struct ReconciliationTests {
+    static let node = SigningKey.generate().publicKey
+
+    static func contract(
+        volumes: [String] = ["pages"], gateways: [String] = ["hello"], version: Int64 = 1
+    ) throws -> DesiredContract {
+        let root = SHA256.hash([1])
+        let id = SHA256.hash([9])
+        let mounts = volumes.map {
+            JSONValue.object(["name": .string($0), "at": .string("/\($0)"), "read_only": false])
+        }
+        let web: JSONValue = [
+            "type": "container", "name": "web", "cpu": 500, "memory": 134_217_728, "restart": "always",
+            "partition": "keep", "env": [:], "secrets": [:],
+            "image": [
+                "name": "nginx", "author": .string(node.address), "root": .string(root.hex),
+                "record": .string(root.hex),
+            ],
+            "ready": ["http": "/", "port": 80], "volumes": .array(mounts),
+        ]
+        let others =
+            volumes.map { JSONValue.object(["type": "volume", "name": .string($0), "size": 16_777_216]) }
+            + gateways.map {
+                JSONValue.object(["type": "gateway", "name": .string($0), "to": ["workload": "web", "port": 80]])
+            }
+        var body: JSONValue = [
+            "name": "hello", "version": .integer(version), "expires": 1_900_000_000_000,
+            "network": ["range": "10.42.0.0/16"], "workloads": .array([web] + others),
+        ]
+        if version > 1 { body["id"] = .string(id.hex) }
+        let placed = PlacedWorkload(node: node, subnet: "10.42.0.0/24", address: "10.42.0.2", address6: "fd00::2")
+        let names = ["web"] + volumes + gateways
+        let placement = PlacementBody(
+            contract: id, version: version, epoch: version,
+            workloads: Dictionary(names.map { ($0, placed) }) { first, _ in first })
+        return DesiredContract(
+            id: id, contract: try Contract(body: body), placement: placement, node: node,
+            images: ["web": RunnableImage(root: root, key: "00", config: ImageConfig())],
+            owner: ContractOwner(identity: node, keys: []))
+    }
+
+    static let ready = Outcome.container(ContainerStatus(state: "running", isReady: true))
+
+    /// Does every due step until nothing is due, as a node on which all goes well.
+    static func settle(_ core: inout Reconciliation, at now: Int64) -> [Step] {
+        var order: [Step] = []
+        for _ in 0..<20 {
+            let due = core.due(at: now)
+            if due.isEmpty { break }
+            order += due
+            for step in due {
+                if case .container = step {
+                    core.handle(step, ready, at: now)
+                } else {
+                    core.handle(step, .done("x"), at: now)
+                }
+            }
+        }
+        return order
+    }
+
+    @Test("what stands on something waits for it")
+    func order() throws {
+        var core = Reconciliation()
+        core.want(try Self.contract(), at: 0)
+        #expect(core.due(at: 0) == [.network, .volume("pages")])
+        core.handle(.network, .done("100.64.0.2"), at: 0)
+        #expect(core.due(at: 0) == [.volume("pages"), .access])
+        core.handle(.volume("pages"), .done("/pool/x"), at: 0)
+        #expect(core.due(at: 0) == [.container("web"), .access])
+        core.handle(.container("web"), .container(ContainerStatus(state: "preparing", isReady: false)), at: 0)
+        #expect(!core.due(at: 10_000).contains(.gateway("hello")))
+        core.handle(.container("web"), Self.ready, at: 100)
+        #expect(core.due(at: 100).contains(.gateway("hello")))
+    }
+
+    @Test("everything is looked at again, so drift is found")
+    func recheck() throws {
+        var core = Reconciliation()
+        core.want(try Self.contract(), at: 0)
+        _ = Self.settle(&core, at: 0)
+        #expect(core.due(at: 4_999).isEmpty)
+        #expect(core.wake(after: 0) == Reconciliation.Pace.recheck)
+        #expect(
+            Set(core.due(at: 5_000)) == [.network, .volume("pages"), .container("web"), .access, .gateway("hello")])
+    }
+
+    @Test("failures are tried again ever more slowly and stay visible")
+    func backoff() throws {
+        var core = Reconciliation()
+        core.want(try Self.contract(), at: 0)
+        var now: Int64 = 0
+        var pauses: [Int64] = []
+        for _ in 0..<12 {
+            core.handle(.volume("pages"), .failed("the pool is full"), at: now)
+            let next =
+                stride(from: now, through: now + 100_000, by: 250).first { core.due(at: $0).contains(.volume("pages")) }
+                ?? -1
+            pauses.append(next - now)
+            now = next
+        }
+        #expect(pauses.prefix(4) == [250, 500, 1_000, 2_000])
+        #expect(pauses.last == 60_000)
+        core.handle(.network, .done("l"), at: now)
+        #expect(core.results()["pages"]?.state == .failed)
+        #expect(core.results()["pages"]?.attempt == 12)
+        #expect(core.results()["web"]?.reason == "pages: the pool is full")
+    }
+
+    @Test("a daemon that does not answer changes nothing that is known")
+    func unreachable() throws {
+        var core = Reconciliation()
+        core.want(try Self.contract(), at: 0)
+        _ = Self.settle(&core, at: 0)
+        let before = core.results()
+        core.handle(.container("web"), .unreachable("compute"), at: 5_000)
+        core.handle(.gateway("hello"), .unreachable("gateway"), at: 5_000)
+        #expect(core.results().mapValues(\.state) == before.mapValues(\.state))
+        #expect(core.due(at: 5_200).contains(.container("web")))
+    }
+
+    @Test("a cancelled contract goes in reverse order and leaves nothing")
+    func removal() throws {
+        var core = Reconciliation()
+        core.want(try Self.contract(), at: 0)
+        _ = Self.settle(&core, at: 0)
+        core.want(nil, at: 10)
+        let order = Self.settle(&core, at: 10)
+        #expect(
+            order == [
+                .removeGateway("hello"), .removeContainer("web"), .removeAccess, .removeNetwork, .removeVolume("pages"),
+            ])
+        #expect(core.isFinished)
+    }
+
+    @Test("an update removes what the new version left out, and keeps the rest")
+    func update() throws {
+        var core = Reconciliation()
+        core.want(try Self.contract(), at: 0)
+        _ = Self.settle(&core, at: 0)
+        core.want(try Self.contract(volumes: [], gateways: [], version: 2), at: 10)
+        let order = Self.settle(&core, at: 10)
+        #expect(order.contains(.removeGateway("hello")))
+        #expect(order.contains(.removeVolume("pages")))
+        #expect(!order.contains(.removeNetwork))
+        #expect(core.inventory.containers == ["web"])
+    }
+
+    @Test("a process that starts later removes what an earlier one left")
+    func inherited() {
+        var left = Inventory()
+        left.containers = ["old"]
+        left.hasNetwork = true
+        var core = Reconciliation(inventory: left)
+        #expect(core.due(at: 0) == [.removeContainer("old")])
+        _ = Self.settle(&core, at: 0)
+        #expect(core.isFinished)
+    }
+
+    @Test("a container's request: entry point, environment, limits")
+    func request() throws {
+        var desired = try Self.contract()
+        var config = ImageConfig()
+        (config.entrypoint, config.cmd, config.env) = (["/entry"], ["serve"], ["A=1", "B=x=y"])
+        desired = DesiredContract(
+            id: desired.id, contract: desired.contract, placement: desired.placement, node: desired.node,
+            images: ["web": RunnableImage(root: SHA256.hash([1]), key: "ab", config: config)], owner: desired.owner)
+        let request = try desired.containerRequest(desired.containers[0], volumes: ["pages": "/p"], namespace: "/run/n")
+        #expect(request["args"] == ["/entry", "serve"])
+        #expect(request["env"] == ["A": "1", "B": "x=y"])
+        #expect(request["limits"]?["cpu_milli"] == 500)
+        #expect(request["dns"] == "10.42.0.1")
+        #expect(throws: ProvisionError.self) {
+            try desired.containerRequest(desired.containers[0], volumes: [:], namespace: nil)
+        }
+    }
+}
