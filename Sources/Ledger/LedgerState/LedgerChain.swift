@@ -91,13 +91,22 @@ public struct LedgerChain: Sendable {
         }
         var admitted: [Record] = []
         var outcomes: [Result<Int, AdmissionError>] = []
+        var full: AdmissionError?
         for record in records {
+            // Whatever follows a record that waits for the next block waits too: it may count on it.
+            if let full {
+                outcomes.append(.failure(full))
+                continue
+            }
             do {
                 try next.state.apply(record, verified: true)
                 outcomes.append(.success(admitted.count))
                 admitted.append(record)
                 next.log.append(record.id.bytes)
-            } catch { outcomes.append(.failure(error)) }
+            } catch {
+                outcomes.append(.failure(error))
+                if error.code == .blockFull { full = error }
+            }
         }
         guard !admitted.isEmpty || isDue else { return Proposal(block: nil, chain: self, outcomes: outcomes) }
         let block = Block(

@@ -68,13 +68,7 @@ public enum LedgerSnapshot {
             }
             let checkpoint = try Checkpoint(fields.value("checkpoint"))
             let count = try fields.integer("count", in: Bounds.amount)
-            var peaks: [Digest] = []
-            for text in try fields.strings("peaks") {
-                guard let peak = Digest(hex: text) else {
-                    throw fields.refuse("peaks", "digests in hexadecimal", found: .string(text))
-                }
-                peaks.append(peak)
-            }
+            let peaks = try fields.digests("peaks")
             try fields.finish()
             guard let log = LogFrontier(size: checkpoint.size, peaks: peaks) else {
                 throw fields.refuse("peaks", "one for each bit of the log's size", found: .integer(Int64(peaks.count)))

@@ -67,8 +67,14 @@ public struct LogTree: Sendable {
     public var root: Digest { root(size: size) }
 
     /// Adds an entry at the end.
-    public mutating func append(_ entry: [UInt8]) {
-        var hash = LogHash.leaf(entry)
+    public mutating func append(_ entry: [UInt8]) { append(leaf: LogHash.leaf(entry)) }
+
+    /// Hashes of entries, as `append(leaf:)` takes them again.
+    public func leaves(_ range: Range<Int>) -> ArraySlice<Digest> { levels[0][range] }
+
+    /// Adds an entry by its leaf's hash.
+    public mutating func append(leaf: Digest) {
+        var hash = leaf
         var level = 0
         levels[0].append(hash)
         while levels[level].count.isMultiple(of: 2) {
