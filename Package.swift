@@ -129,7 +129,9 @@ let modules: [Module] = [
     Module("Programs", "zero-compute", .program, ["Containers", "Service"]),
     Module("Programs", "zero-shim", .program, ["Shim"]),
     Module("Programs", "zero-corex", .program, ["CoreX", "Service"]),
-    Module("Programs", "zero-fs", .program, ["ZeroFS", "ImageImport", "Flist", "Crypto", "RESP", "Service"]),
+    Module(
+        "Programs", "zero-fs", .program,
+        ["ZeroFS", "ImageImport", "Flist", "CanonicalJSON", "Crypto", "RESP", "Service"]),
     Module("Programs", "zero-provision", .program, ["Provision", "Service"]),
     Module("Programs", "zero-tidy", .program, []),
 ]

@@ -261,11 +261,13 @@ static const struct fuse_lowlevel_ops operations_table = {
     .readdirplus = on_readdirplus, .statfs = on_statfs, .getxattr = on_getxattr, .listxattr = on_listxattr,
 };
 
+// What lies in an image is run inside a container, on an overlay with flags of its own; on the host, nobody may gain
+// rights from it.
 int zg_fuse_mount(int descriptor, const char *mountpoint, const char *source) {
     char options[256];
     snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=%u,group_id=%u,allow_other,default_permissions,max_read=%d",
         descriptor, (unsigned)getuid(), (unsigned)getgid(), (int)largest_read);
-    unsigned long flags = MS_RDONLY | MS_NODEV | MS_NOATIME;
+    unsigned long flags = MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOATIME;
     return mount(source, mountpoint, "fuse.zero-fs", flags, options) < 0 ? -errno : 0;
 }
 
@@ -301,8 +303,9 @@ static ssize_t device_read(int descriptor, void *bytes, size_t count, void *user
 zg_fuse_session *zg_fuse_session_open(
     int descriptor, const zg_fuse_operations *operations, void *context, int verbose, int *error) {
     zg_fuse_session *session = calloc(1, sizeof *session);
-    char *words[] = {"zero-fs", "-d", NULL};
-    struct fuse_args arguments = {.argc = verbose ? 2 : 1, .argv = words, .allocated = 0};
+    // libfuse insists that what on_init says of reads is said here too.
+    char *words[] = {"zero-fs", "-omax_read=1048576", "-d", NULL};
+    struct fuse_args arguments = {.argc = verbose ? 3 : 2, .argv = words, .allocated = 0};
     if (!session) {
         *error = -ENOMEM;
         return NULL;

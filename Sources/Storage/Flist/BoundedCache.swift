@@ -84,9 +84,3 @@ public final class BoundedCache<Key: Hashable & Sendable, Value: Sendable>: Send
         released.append(node.value)
     }
 }
-
-/// Hands out numbers in turn.
-final class Turn: Sendable {
-    private let counter = Atomic<Int>(0)
-    func next() -> Int { counter.wrappingAdd(1, ordering: .relaxed).oldValue & Int.max }
-}

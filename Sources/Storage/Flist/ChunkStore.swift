@@ -13,20 +13,17 @@ public protocol ChunkStore: AnyObject, Sendable {
 
 /// Chunks in a Zero-DB, in the namespace that the connection is bound to.
 public final class ZeroDBChunkStore: ChunkStore {
-    private let clients: [RESPClient]
-    private let turn = Turn()
+    private let idle: Monitor<[RESPClient]>
     private let deadline: Duration
 
-    /// Connects to `endpoint` with several connections when they are needed; `setup` runs first on each.
+    /// Connects to `endpoint` when chunks are asked for, with at most `connections`; `setup` runs first on each.
     public init(
         _ endpoint: RESPClient.Endpoint, connections: Int = 4, setup: [[[UInt8]]] = [],
         deadline: Duration = .seconds(60)
     ) {
-        clients = (0..<max(1, connections)).map { _ in RESPClient(endpoint, setup: setup) }
+        idle = Monitor((0..<max(1, connections)).map { _ in RESPClient(endpoint, setup: setup) })
         self.deadline = deadline
     }
-
-    private func client() -> RESPClient { clients[turn.next() % clients.count] }
 
     /// Asks with `EXISTS`.
     public func holds(_ ids: [Digest]) throws(FlistError) -> [Bool] {
@@ -48,8 +45,10 @@ public final class ZeroDBChunkStore: ChunkStore {
     }
 
     private func exchange(_ commands: [[[UInt8]]]) throws(FlistError) -> [RESPValue] {
+        guard let client = idle.wait({ $0.popLast() }) else { return [] }
+        defer { idle.updateOne { $0.append(client) } }
         let replies: [RESPValue]
-        do { replies = try client().pipeline(commands, deadline: deadline) } catch { throw .store("\(error)") }
+        do { replies = try client.pipeline(commands, deadline: deadline) } catch { throw .store("\(error)") }
         guard replies.count == commands.count else { throw .store("another number of replies than commands") }
         for reply in replies { if let failure = reply.failure { throw .store("\(failure.code) \(failure.message)") } }
         return replies

@@ -88,7 +88,11 @@ public struct RootChunk: Sendable, Hashable {
 
     /// The root directory.
     public var directory: DirectoryReference {
-        if case .directory(let directory) = entry.content { directory } else { DirectoryReference(subdirectories: 0, parts: []) }
+        if case .directory(let directory) = entry.content {
+            directory
+        } else {
+            DirectoryReference(subdirectories: 0, parts: [])
+        }
     }
 
     func encoded() -> [UInt8] {
@@ -114,7 +118,9 @@ public struct RootChunk: Sendable, Hashable {
     init(_ plain: [UInt8]) throws(FlistError) {
         var decoder = EntryDecoder(plain, .root)
         entry = try decoder.entry(isRoot: true)
-        guard case .directory(let directory) = entry.content else { throw decoder.refusal("the root is not a directory") }
+        guard case .directory(let directory) = entry.content else {
+            throw decoder.refusal("the root is not a directory")
+        }
         var totals = Totals()
         totals.files = try decoder.number("files", below: 1 << 63)
         totals.directories = try decoder.number("directories", below: 1 << 63)

@@ -106,7 +106,8 @@ struct EntryDecoder {
 
     func refusal(_ reason: String) -> FlistError { .malformed(kind, reason: reason, offset: reader.offset) }
 
-    private mutating func read<Value>(_ body: (inout ByteReader) throws(ByteError) -> Value) throws(FlistError) -> Value {
+    private mutating func read<Value>(_ body: (inout ByteReader) throws(ByteError) -> Value) throws(FlistError) -> Value
+    {
         let start = reader.offset
         do { return try body(&reader) } catch { throw .malformed(kind, reason: "\(error)", offset: start) }
     }
@@ -131,7 +132,9 @@ struct EntryDecoder {
 
     mutating func reference() throws(FlistError) -> ChunkReference {
         let raw = try read { (reader: inout ByteReader) throws(ByteError) in try reader.take(64) }
-        guard let id = Digest(Array(raw[..<32])), let key = ChunkKey(Array(raw[32...])) else { throw refusal("reference") }
+        guard let id = Digest(Array(raw[..<32])), let key = ChunkKey(Array(raw[32...])) else {
+            throw refusal("reference")
+        }
         return ChunkReference(id: id, key: key)
     }
 
@@ -179,9 +182,12 @@ struct EntryDecoder {
             let value = try bytes(limit: FlistLimits.attributeValueBytes)
             total += name.count + value.count
             guard !name.isEmpty, !name.contains(0) else { throw refusal("not an attribute name") }
-            if let last = extended.last, !last.name.lexicographicallyPrecedes(name) { throw refusal("unsorted attributes") }
+            if let last = extended.last, !last.name.lexicographicallyPrecedes(name) {
+                throw refusal("unsorted attributes")
+            }
             guard total <= FlistLimits.attributesBytes else {
-                throw .limit(subject: "extended attributes", value: UInt64(total), limit: UInt64(FlistLimits.attributesBytes))
+                throw .limit(
+                    subject: "extended attributes", value: UInt64(total), limit: UInt64(FlistLimits.attributesBytes))
             }
             extended.append(ExtendedAttribute(name: name, value: value))
         }
@@ -229,7 +235,8 @@ struct EntryDecoder {
         references.reserveCapacity(Int(count))
         var rest = size
         for _ in 0..<count {
-            let covered = try number("size of a piece", below: depth == 0 ? UInt64(FlistLimits.chunkBytes) + 1 : 1 << 63)
+            let covered = try number(
+                "size of a piece", below: depth == 0 ? UInt64(FlistLimits.chunkBytes) + 1 : 1 << 63)
             guard covered > 0, covered <= rest else { throw refusal("pieces do not add up to the size") }
             rest -= covered
             references.append(SizedReference(size: covered, chunk: try reference()))
@@ -247,7 +254,9 @@ struct EntryDecoder {
         var entries: UInt64 = 0
         for _ in 0..<count {
             let first = try name()
-            if let last = parts.last, !last.firstName.lexicographicallyPrecedes(first) { throw refusal("unsorted parts") }
+            if let last = parts.last, !last.firstName.lexicographicallyPrecedes(first) {
+                throw refusal("unsorted parts")
+            }
             let held = try number("entries of a part", below: FlistLimits.slots)
             let slots = try number("inodes of a part", below: FlistLimits.slots)
             guard held > 0, slots >= held else { throw refusal("a part with fewer inodes than entries") }

@@ -21,7 +21,8 @@ public struct FlistBuilder {
     }
 
     /// Writes the tree below `root` and returns where its root chunk is.
-    public mutating func write(_ root: TreeNode) throws(FlistError) -> (root: ChunkReference, totals: RootChunk.Totals) {
+    public mutating func write(_ root: TreeNode) throws(FlistError) -> (root: ChunkReference, totals: RootChunk.Totals)
+    {
         countLinks(root)
         (nextSlot, slots, totals) = (1, [], RootChunk.Totals())
         try number(root, depth: 0)
@@ -104,7 +105,8 @@ public struct FlistBuilder {
             guard depth < FlistLimits.treeDepth else {
                 throw .limit(
                     subject: "pieces of a file", value: UInt64(pieces.count),
-                    limit: UInt64(FlistLimits.directReferences * FlistLimits.listReferences * FlistLimits.listReferences))
+                    limit: UInt64(
+                        FlistLimits.directReferences * FlistLimits.listReferences * FlistLimits.listReferences))
             }
             var lists: [SizedReference] = []
             for start in stride(from: 0, to: references.count, by: FlistLimits.listReferences) {

@@ -44,7 +44,8 @@ extension FlistError: CustomStringConvertible {
     /// The chunk that the error is about.
     public var chunk: Digest? {
         switch self {
-        case .missing(let id), .wrongIdentifier(let id), .wrongKey(let id), .wrongConvergence(let id), .badChunk(let id, _):
+        case .missing(let id), .wrongIdentifier(let id), .wrongKey(let id), .wrongConvergence(let id),
+            .badChunk(let id, _):
             id
         default: nil
         }

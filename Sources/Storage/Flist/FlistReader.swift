@@ -41,7 +41,7 @@ public final class FlistReader: Sendable {
     public let root: RootChunk
     private let source: any ChunkSource
     private let parts: BoundedCache<Digest, DirectoryPart>
-    private let lists: BoundedCache<Digest, [SizedReference]>
+    private let lists: BoundedCache<Digest, ChunkList>
 
     /// Opens the flist whose root chunk is `reference`; keeps decoded directories up to `cacheBytes`.
     public init(_ reference: ChunkReference, _ source: any ChunkSource, cacheBytes: Int = 32 << 20) throws(FlistError) {
@@ -150,40 +150,79 @@ public final class FlistReader: Sendable {
     public func chunks(
         _ tree: ChunkTree, _ range: Range<UInt64>, _ body: (UInt64, SizedReference) throws(FlistError) -> Void
     ) throws(FlistError) {
-        try chunks(tree.references, tree.depth, 0, range, body)
+        var start: UInt64 = 0
+        for reference in tree.references {
+            if start >= range.upperBound { return }
+            if start + reference.size > range.lowerBound { try chunks(reference, tree.depth, start, range, body) }
+            start += reference.size
+        }
     }
 
     private func chunks(
-        _ references: [SizedReference], _ depth: UInt8, _ base: UInt64, _ range: Range<UInt64>,
+        _ reference: SizedReference, _ depth: UInt8, _ base: UInt64, _ range: Range<UInt64>,
         _ body: (UInt64, SizedReference) throws(FlistError) -> Void
     ) throws(FlistError) {
-        var start = base
-        for reference in references {
-            let end = start + reference.size
+        if depth == 0 { return try body(base, reference) }
+        let list = try self.list(reference, depth - 1)
+        for index in list.index(at: range.lowerBound > base ? range.lowerBound - base : 0)..<list.references.count {
+            let start = base + list.starts[index]
             if start >= range.upperBound { return }
-            if end > range.lowerBound {
-                if depth == 0 {
-                    try body(start, reference)
-                } else {
-                    try chunks(try list(reference, depth - 1), depth - 1, start, range, body)
-                }
-            }
-            start = end
+            try chunks(list.references[index], depth - 1, start, range, body)
         }
     }
 
-    /// The references of a list chunk.
-    public func list(_ reference: SizedReference, _ depth: UInt8) throws(FlistError) -> [SizedReference] {
-        if let held = lists.value(reference.chunk.id),
-            held.reduce(0, { $0 &+ $1.size }) == reference.size
-        {
-            return held
-        }
+    /// The references of a list chunk, which lists chunks at `depth`.
+    public func list(_ reference: SizedReference, _ depth: UInt8) throws(FlistError) -> ChunkList {
+        if let held = lists.value(reference.chunk.id), held.size == reference.size, held.depth == depth { return held }
         var decoder = EntryDecoder(try source.plaintext(reference.chunk, .list), .list)
         let references = try decoder.references(
             limit: FlistLimits.listReferences, depth: depth, size: reference.size)
         try decoder.finish()
-        lists.insert(reference.chunk.id, references, cost: references.count * 80)
-        return references
+        let list = ChunkList(references, depth, reference.size)
+        lists.insert(reference.chunk.id, list, cost: references.count * 96)
+        return list
+    }
+
+    /// The path of an inode number, as text for people: the first of its names.
+    public func path(_ inode: UInt64) -> String {
+        var names: [String] = []
+        var next = inode
+        while next != Self.rootInode, names.count <= FlistLimits.depth {
+            guard let located = try? file(next) else { return "(inode \(inode))" }
+            names.append(FlistVerifier.text(located.entry.name))
+            next = located.parent
+        }
+        return "/" + names.reversed().joined(separator: "/")
+    }
+}
+
+/// The decoded references of one list chunk.
+public final class ChunkList: Sendable {
+    /// In order of the file.
+    public let references: [SizedReference]
+    let starts: [UInt64]
+    let depth: UInt8
+    let size: UInt64
+
+    init(_ references: [SizedReference], _ depth: UInt8, _ size: UInt64) {
+        var starts: [UInt64] = []
+        starts.reserveCapacity(references.count)
+        var start: UInt64 = 0
+        for reference in references {
+            starts.append(start)
+            start += reference.size
+        }
+        (self.references, self.starts, self.depth, self.size) = (references, starts, depth, size)
+    }
+
+    /// The index of the reference that covers `offset`.
+    func index(at offset: UInt64) -> Int {
+        var low = 0
+        var high = starts.count
+        while low + 1 < high {
+            let middle = (low + high) / 2
+            if starts[middle] <= offset { low = middle } else { high = middle }
+        }
+        return low
     }
 }

@@ -93,7 +93,8 @@ public struct FlistVerifier {
         let entry = child.entry
         if entry.hardLink != 0 {
             if let first = groups[entry.hardLink] {
-                if first.content != entry.content || first.attributes != entry.attributes || first.links != entry.links {
+                if first.content != entry.content || first.attributes != entry.attributes || first.links != entry.links
+                {
                     find(path, .malformed(.directory, reason: "names of one hard link differ", offset: 0))
                 }
                 return
@@ -131,7 +132,7 @@ public struct FlistVerifier {
             if depth > 0 {
                 checked.insert(reference.chunk.id)
                 do throws(FlistError) {
-                    check(reader, try reader.list(reference, depth - 1), depth - 1, path)
+                    check(reader, try reader.list(reference, depth - 1).references, depth - 1, path)
                 } catch { find(path, error) }
                 continue
             }

@@ -43,7 +43,9 @@ struct DirectoryReader {
     private mutating func fill(
         _ node: LayerNode, _ directory: borrowing Descriptor, _ path: String, depth: Int
     ) throws(ImportError) {
-        guard depth < FlistLimits.depth else { throw .unreadable(path: path, reason: "directories are nested too deeply") }
+        guard depth < FlistLimits.depth else {
+            throw .unreadable(path: path, reason: "directories are nested too deeply")
+        }
         for name in try names(directory.raw, path) {
             files += 1
             guard files <= ImportLimits.files else { throw .unreadable(path: path, reason: "too many files") }

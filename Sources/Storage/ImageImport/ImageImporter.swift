@@ -10,7 +10,7 @@ public struct ImportedArchitecture: Sendable {
     public let architecture: String
     /// The flist. The key of a private image stays with its owner.
     public let root: ChunkReference
-    /// `Cmd`, `Entrypoint`, `Env`, `User`, `WorkingDir`, `StopSignal`, `ExposedPorts`, `Volumes`, where the image has them.
+    /// `cmd`, `entrypoint`, `env`, `user`, `cwd`, `stop_signal`, `ports`, `volumes` of the OCI configuration, where it has them.
     public let config: JSONValue
     /// What the tree adds up to.
     public let totals: RootChunk.Totals

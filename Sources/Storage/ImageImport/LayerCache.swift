@@ -38,7 +38,9 @@ struct LayerCache {
         guard File.exists(path(diff)), let bytes = try? File.read(path(diff), limit: Self.fileBytes), bytes.count > 45
         else { return nil }
         let body = Array(bytes[..<(bytes.count - 32)])
-        guard SHA256.hash(body).bytes[...] == bytes[(bytes.count - 32)...], body.starts(with: Self.magic) else { return nil }
+        guard SHA256.hash(body).bytes[...] == bytes[(bytes.count - 32)...], body.starts(with: Self.magic) else {
+            return nil
+        }
         var decoder = Decoder(reader: ByteReader(body))
         guard (try? decoder.reader.take(Self.magic.count)) != nil, let root = try? decoder.node(depth: 0),
             decoder.reader.isAtEnd
@@ -137,7 +139,9 @@ struct LayerCache {
                 var pieces: [SizedReference] = []
                 for _ in 0..<(try reader.varint()) {
                     let size = try reader.varint()
-                    guard let id = Digest(try reader.take(32)), let key = ChunkKey(try reader.take(32)) else { throw damaged() }
+                    guard let id = Digest(try reader.take(32)), let key = ChunkKey(try reader.take(32)) else {
+                        throw damaged()
+                    }
                     chunks.insert(id)
                     pieces.append(SizedReference(size: size, chunk: ChunkReference(id: id, key: key)))
                 }

@@ -37,7 +37,9 @@ struct LayerReader {
             if name == ImagePath.opaque { parent.isOpaque = true }
             if name.starts(with: ImagePath.reserved) { return }
             let hidden = Array(name.dropFirst(ImagePath.whiteout.count))
-            guard !hidden.isEmpty, hidden != [0x2e], hidden != [0x2e, 0x2e] else { throw refusal(member, "removes nothing") }
+            guard !hidden.isEmpty, hidden != [0x2e], hidden != [0x2e, 0x2e] else {
+                throw refusal(member, "removes nothing")
+            }
             parent.whiteouts.insert(hidden)
             return
         }
@@ -95,7 +97,9 @@ struct LayerReader {
                     followed += 1
                     guard followed <= ImportLimits.links else { throw refusal(member, "too many links on the way") }
                     names = ImagePath.follow(target, from: names[..<index]) + names[(index + 1)...]
-                    guard names.count <= FlistLimits.depth else { throw refusal(member, "directories are nested too deeply") }
+                    guard names.count <= FlistLimits.depth else {
+                        throw refusal(member, "directories are nested too deeply")
+                    }
                     (node, index) = (root, 0)
                     continue
                 }
@@ -130,7 +134,9 @@ struct LayerReader {
             total += name.count + value.count
             extended.append(ExtendedAttribute(name: name, value: value))
         }
-        guard total <= FlistLimits.attributesBytes else { throw refusal(member, "extended attributes are over the limit") }
+        guard total <= FlistLimits.attributesBytes else {
+            throw refusal(member, "extended attributes are over the limit")
+        }
         return FileAttributes(
             mode: member.mode, uid: member.uid, gid: member.gid,
             modified: FileTime(seconds: member.seconds, nanoseconds: member.nanoseconds), extended: extended)

@@ -94,18 +94,22 @@ struct OCILayout {
             if let image = try image(descriptor, name) { images.append(image) }
         default:
             throw .badDocument(
-                subject: "sha256:\(descriptor.digest.hex)", reason: "media type \(descriptor.mediaType) is not supported")
+                subject: "sha256:\(descriptor.digest.hex)",
+                reason: "media type \(descriptor.mediaType) is not supported")
         }
     }
 
     private func image(_ descriptor: Descriptor, _ name: String?) throws(ImportError) -> Image? {
         let subject = "sha256:\(descriptor.digest.hex)"
         let manifest = try document(descriptor)
-        guard let configValue = manifest["config"] else { throw .badDocument(subject: subject, reason: "has no config") }
+        guard let configValue = manifest["config"] else {
+            throw .badDocument(subject: subject, reason: "has no config")
+        }
         let configDescriptor = try Self.descriptor(configValue, subject)
         let layers = try descriptors(manifest, "layers", subject)
         guard layers.count <= ImportLimits.layers else {
-            throw .badDocument(subject: subject, reason: "has \(layers.count) layers, the limit is \(ImportLimits.layers)")
+            throw .badDocument(
+                subject: subject, reason: "has \(layers.count) layers, the limit is \(ImportLimits.layers)")
         }
         let types = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"]
         guard types.contains(configDescriptor.mediaType) else { return nil }  // an artifact, not an image
@@ -127,19 +131,19 @@ struct OCILayout {
             layers: layers, diffs: diffs)
     }
 
-    /// The parts of an image's configuration that a container needs, empty ones left out.
+    /// The parts of an image's configuration that a container needs, under the names of image records; empty ones left out.
     static func kept(_ config: JSONValue) -> JSONValue {
         var kept: [String: JSONValue] = [:]
-        for key in ["Cmd", "Entrypoint", "Env"] {
+        for (key, name) in [("Cmd", "cmd"), ("Entrypoint", "entrypoint"), ("Env", "env")] {
             let items = (config[key]?.array ?? []).filter { $0.string != nil }
-            if !items.isEmpty { kept[key] = .array(items) }
+            if !items.isEmpty { kept[name] = .array(items) }
         }
-        for key in ["StopSignal", "User", "WorkingDir"] {
-            if let text = config[key]?.string, !text.isEmpty { kept[key] = .string(text) }
+        for (key, name) in [("StopSignal", "stop_signal"), ("User", "user"), ("WorkingDir", "cwd")] {
+            if let text = config[key]?.string, !text.isEmpty { kept[name] = .string(text) }
         }
-        for key in ["ExposedPorts", "Volumes"] {
-            let names = (config[key]?.object ?? [:]).keys.sorted()
-            if !names.isEmpty { kept[key] = .array(names.map { .string($0) }) }
+        for (key, name) in [("ExposedPorts", "ports"), ("Volumes", "volumes")] {
+            let items = (config[key]?.object ?? [:]).keys.sorted()
+            if !items.isEmpty { kept[name] = .array(items.map { .string($0) }) }
         }
         return .object(kept)
     }

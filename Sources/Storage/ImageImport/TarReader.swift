@@ -137,7 +137,9 @@ final class TarReader {
     }
 
     private func metadata(_ size: UInt64) throws(ImportError) -> [UInt8] {
-        guard size <= UInt64(ImportLimits.paxBytes) else { throw refusal("a header of \(size) bytes is over the limit") }
+        guard size <= UInt64(ImportLimits.paxBytes) else {
+            throw refusal("a header of \(size) bytes is over the limit")
+        }
         guard let bytes = try take(Int(size)) else {
             if size == 0 { return [] }
             throw refusal("archive ends too early")
@@ -210,7 +212,9 @@ final class TarReader {
     }
 
     private func identifier(_ field: ArraySlice<UInt8>) throws(ImportError) -> UInt32 {
-        guard let value = UInt32(exactly: try number(field)) else { throw refusal("an owner or device is out of range") }
+        guard let value = UInt32(exactly: try number(field)) else {
+            throw refusal("an owner or device is out of range")
+        }
         return value
     }
 

@@ -1,0 +1,1 @@
+FSProgram.main(CommandLine.arguments)
