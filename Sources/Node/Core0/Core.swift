@@ -66,6 +66,8 @@ final class Core {
         try checked("mkdir", options.run, zg_directory(options.run, 0o1775, 0, Core.commonGroup))
         try checked("mkdir", "\(options.run)/core", zg_directory("\(options.run)/core", 0o700, 0, 0))
         for folder in ["core", "log"] { try File.makeDirectories("\(options.state)/\(folder)") }
+        // Mounts run under their own account. udev gives everybody this device; a machine without udev does not.
+        if (try? File.status("/dev/fuse"))?.permissions == 0o600 { try File.changeMode("/dev/fuse", 0o666) }
     }
 
     /// The group `zero`, in which every process of a unit is.
