@@ -58,7 +58,9 @@ public struct SeededRandom: RandomNumberGenerator, Sendable {
         result.reserveCapacity(count)
         while result.count < count {
             let word = next()
-            for shift in 0..<min(8, count - result.count) { result.append(UInt8(truncatingIfNeeded: word >> (8 * shift))) }
+            for shift in 0..<min(8, count - result.count) {
+                result.append(UInt8(truncatingIfNeeded: word >> (8 * shift)))
+            }
         }
         return result
     }

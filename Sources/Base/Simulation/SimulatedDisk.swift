@@ -42,11 +42,13 @@ public final class SimulatedDisk: Disk {
 
     // MARK: Disk
 
+    /// Names of all files, sorted.
     public func list() throws(DiskError) -> [String] {
         try alive()
         return files.filter { !$0.isRemoved }.map(\.name).sorted()
     }
 
+    /// Opens or makes a file; a name is durable only after a sync.
     public func open(_ name: String, create: Bool) throws(DiskError) -> DiskFile {
         try alive()
         if let index = files.firstIndex(where: { $0.name == name && !$0.isRemoved }) {
@@ -59,6 +61,7 @@ public final class SimulatedDisk: Disk {
         return DiskFile(number: files.count - 1)
     }
 
+    /// Removes a file; that is durable at once.
     public func remove(_ name: String) throws(DiskError) {
         try alive()
         guard let index = files.firstIndex(where: { $0.name == name && !$0.isRemoved }) else { throw .missing }
@@ -67,11 +70,13 @@ public final class SimulatedDisk: Disk {
         files[index].durable = nil
     }
 
+    /// The length as a running machine sees it.
     public func length(_ file: DiskFile) throws(DiskError) -> UInt64 {
         try alive()
         return UInt64(files[file.number].current.count)
     }
 
+    /// Counts against the capacity, unless `liesAboutReserve`.
     public func reserve(_ file: DiskFile, length: UInt64) throws(DiskError) {
         try alive()
         let wanted = Int(length)
@@ -84,6 +89,7 @@ public final class SimulatedDisk: Disk {
         files[file.number].current += [UInt8](repeating: 0, count: wanted - have)
     }
 
+    /// Writes what fits; the rest is `full`.
     public func write(_ file: DiskFile, at offset: UInt64, _ bytes: borrowing RawSpan) throws(DiskError) {
         try alive()
         if failsWrites { throw .failed(5) }
@@ -100,6 +106,7 @@ public final class SimulatedDisk: Disk {
         if isShort { throw .full }
     }
 
+    /// Reads what a running machine sees.
     public func read(
         _ file: DiskFile, at offset: UInt64, _ first: inout MutableRawSpan, _ second: inout MutableRawSpan
     ) throws(DiskError) {
@@ -109,13 +116,16 @@ public final class SimulatedDisk: Disk {
         let (one, two) = (first.byteCount, second.byteCount)
         guard start + one + two <= files[file.number].current.count else { throw .short }
         unsafe files[file.number].current.withUnsafeBytes { source in
-            unsafe first.withUnsafeMutableBytes { unsafe $0.copyMemory(from: .init(rebasing: source[start..<start + one])) }
+            unsafe first.withUnsafeMutableBytes {
+                unsafe $0.copyMemory(from: .init(rebasing: source[start..<start + one]))
+            }
             unsafe second.withUnsafeMutableBytes {
                 unsafe $0.copyMemory(from: .init(rebasing: source[start + one..<start + one + two]))
             }
         }
     }
 
+    /// Cuts a file; durable only after a sync.
     public func truncate(_ file: DiskFile, length: UInt64) throws(DiskError) {
         try alive()
         guard Int(length) < files[file.number].current.count else { return }
@@ -124,6 +134,7 @@ public final class SimulatedDisk: Disk {
         files[file.number].current.removeLast(files[file.number].current.count - Int(length))
     }
 
+    /// Makes a file durable, unless `failsSync`.
     public func sync(_ file: DiskFile) throws(DiskError) {
         try alive()
         try step()
@@ -195,7 +206,9 @@ public final class SimulatedDisk: Disk {
     public var used: Int { files.reduce(0) { $0 + ($1.isRemoved ? 0 : $1.current.count) } }
 
     private func byte(_ name: String, _ offset: Int) -> UInt8 {
-        guard let file = files.first(where: { $0.name == name && !$0.isRemoved }), offset < file.current.count else { return 0 }
+        guard let file = files.first(where: { $0.name == name && !$0.isRemoved }), offset < file.current.count else {
+            return 0
+        }
         return file.current[offset]
     }
 

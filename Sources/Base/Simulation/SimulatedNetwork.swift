@@ -56,7 +56,9 @@ public struct SimulatedNetwork: Sendable {
     public mutating func receive(at now: UInt64) -> Message? {
         while let first = waiting.first, first.due <= now {
             waiting.removeFirst()
-            if groups[first.message.source, default: 0] == groups[first.message.target, default: 0] { return first.message }
+            if groups[first.message.source, default: 0] == groups[first.message.target, default: 0] {
+                return first.message
+            }
         }
         return nil
     }

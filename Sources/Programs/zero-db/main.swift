@@ -1,0 +1,4 @@
+import Glibc
+import ZeroDB
+
+exit(Program.run(arguments: Array(CommandLine.arguments.dropFirst())))

@@ -1,0 +1,111 @@
+extension LogEngine {
+    // Definitions are rare: each ends the turn before it and its own, so that nothing of it has to be taken back.
+
+    /// Makes a namespace, durably; returns its number.
+    public mutating func createNamespace(
+        _ name: [UInt8], _ settings: NamespaceSettings, time: UInt64
+    ) throws(LogError) -> UInt32 {
+        guard Self.isName(name) else { throw .badName }
+        guard names[name] == nil else { throw .namespaceExists }
+        guard namespaces.count <= LogLimits.namespacesMax else { throw .tooLarge }
+        var settings = settings
+        settings.created = time
+        let id = UInt32(namespaces.count)
+        let sequence = try record(RecordType.namespace, id, name, settings.encoded, previous: 0, time: time)
+        define(id, name, settings, sequence)
+        return id
+    }
+
+    /// Changes a namespace's settings, durably.
+    public mutating func changeNamespace(
+        _ id: UInt32, _ settings: NamespaceSettings, time: UInt64
+    ) throws(LogError) {
+        let state = try state(id)
+        guard state.pointee.settings.isSupported else { throw .namespaceUnsupported }
+        let (name, previous) = (state.pointee.name, state.pointee.definition)
+        let sequence = try record(
+            RecordType.namespace, id, name, settings.encoded, previous: previous, time: time)
+        state.pointee.settings = settings
+        state.pointee.definition = sequence
+    }
+
+    /// Ends a namespace and everything in it, durably.
+    public mutating func removeNamespace(_ id: UInt32, time: UInt64) throws(LogError) {
+        let state = try state(id)
+        let (name, previous) = (state.pointee.name, state.pointee.definition)
+        _ = try record(RecordType.namespaceEnd, id, name, [], previous: previous, time: time)
+        forget(id)
+    }
+
+    /// Refuses writers of lower epochs from now on, durably. A lower or equal fence than the one in force is refused.
+    public mutating func fence(_ id: UInt32, epoch: UInt64, time: UInt64) throws(LogError) {
+        let state = try state(id)
+        guard epoch >= state.pointee.fence else { throw .fenced(epoch: state.pointee.fence) }
+        if epoch == state.pointee.fence { return }
+        let value = (0..<8).map { UInt8(truncatingIfNeeded: epoch >> (8 * $0)) }
+        _ = try record(RecordType.fence, id, [], value, previous: 0, time: time)
+        state.pointee.fence = epoch
+    }
+
+    /// Names are 1 to 128 bytes of letters, digits, `.`, `_` and `-`, not beginning with a dot.
+    public static func isName(_ name: [UInt8]) -> Bool {
+        guard (1...LogLimits.nameBytesMax).contains(name.count), name[0] != UInt8(ascii: ".") else { return false }
+        return name.allSatisfy { byte in
+            (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte) || byte == 45
+                || byte == 46
+                || byte == 95
+        }
+    }
+
+    private mutating func record(
+        _ type: UInt8, _ namespace: UInt32, _ key: [UInt8], _ value: [UInt8], previous: UInt64, time: UInt64
+    ) throws(LogError) -> UInt64 {
+        try commit(sync: true)
+        var header = RecordHeader()
+        (header.type, header.namespace, header.previous) = (type, namespace, previous)
+        var failure: LogError?
+        key.withUnsafeBytes { key in
+            value.withUnsafeBytes { value in
+                do throws(LogError) {
+                    _ = try append(&header, key, value, time: time, usesSlack: type == RecordType.fence)
+                } catch { failure = error }
+            }
+        }
+        if let failure { throw failure }
+        try commit(sync: true)
+        return header.sequence
+    }
+
+    @discardableResult
+    mutating func define(
+        _ id: UInt32, _ name: [UInt8], _ settings: NamespaceSettings, _ sequence: UInt64
+    ) -> UnsafeMutablePointer<NamespaceState> {
+        while namespaces.count <= Int(id) { namespaces.append(nil) }
+        if let state = namespaces[Int(id)] {
+            if state.pointee.name == name {
+                state.pointee.settings = settings
+                state.pointee.definition = sequence
+                return state
+            }
+            names[state.pointee.name] = nil
+            state.pointee.rename(name)
+            state.pointee.settings = settings
+            state.pointee.definition = sequence
+            names[name] = id
+            return state
+        }
+        let state = UnsafeMutablePointer<NamespaceState>.allocate(capacity: 1)
+        state.initialize(to: NamespaceState(id: id, name: name, settings: settings, definition: sequence))
+        namespaces[Int(id)] = state
+        names[name] = id
+        return state
+    }
+
+    mutating func forget(_ id: UInt32) {
+        guard let state = namespaces[Int(id)] else { return }
+        names[state.pointee.name] = nil
+        namespaces[Int(id)] = nil
+        state.deinitialize(count: 1)
+        state.deallocate()
+    }
+}

@@ -1,0 +1,138 @@
+import Simulation
+
+/// The current version of a key, as the index knows it.
+public struct Entry: Sendable {
+    let slot: Slot
+
+    /// Bytes of the value.
+    public var valueLength: Int { Int(slot.valueLength) }
+    /// Bytes of the key.
+    public var keyLength: Int { Int(slot.keyLength) }
+    /// The sequence number of this version.
+    public var sequence: UInt64 { slot.sequence }
+    /// Whether reading it is known to fail.
+    public var isDamaged: Bool { slot.isDamaged }
+}
+
+extension LogEngine {
+    /// A key's current version; nil if there is none.
+    @inline(__always)
+    public func find(_ namespace: UInt32, _ key: UnsafeRawBufferPointer) throws(LogError) -> Entry? {
+        let state = try readable(namespace)
+        guard let slot = state.pointee.index.find(hasher.hash(key))?.pointee, !slot.isTombstone else { return nil }
+        return Entry(slot: slot)
+    }
+
+    /// The sequence number of a key's version or, when it was ended, of its tombstone; 0 if it never was.
+    public func version(_ namespace: UInt32, _ key: UnsafeRawBufferPointer) throws(LogError) -> UInt64 {
+        try readable(namespace).pointee.index.find(hasher.hash(key))?.pointee.sequence ?? 0
+    }
+
+    /// Copies a value to where `valueLength` bytes of room are. What does not match its checksums is never copied to
+    /// the end without an error, and the place of it is named.
+    public mutating func read(
+        _ entry: Entry, _ namespace: UInt32, _ key: UnsafeRawBufferPointer, into target: UnsafeMutableRawPointer
+    ) throws(LogError) {
+        let slot = entry.slot
+        if slot.isDamaged { throw corrupt(slot) }
+        if let record = inMemory(slot) {
+            target.copyMemory(from: record + slot.headBytes, byteCount: Int(slot.valueLength))
+            return
+        }
+        let isGood = try fetch(slot, target, Int(slot.valueLength))
+        if let header = RecordHeader(scratch), isGood, header.sequence == slot.sequence,
+            header.namespace == namespace, header.headBytes == slot.headBytes, header.valueLength == slot.valueLength,
+            header.isValid(scratch, seed: seed), Format.checksum(target, Int(slot.valueLength)) == header.valueChecksum,
+            Self.equal(key, scratch + Format.recordHeaderBytes, Int(slot.keyLength))
+        {
+            return
+        }
+        markDamaged(slot, namespace)
+        throw corrupt(slot)
+    }
+
+    /// Copies an entry's key to where 255 bytes of room are.
+    public mutating func readKey(
+        _ entry: Entry, _ namespace: UInt32, into target: UnsafeMutableRawPointer
+    ) throws(LogError) {
+        let slot = entry.slot
+        if let record = inMemory(slot) {
+            target.copyMemory(from: record + Format.recordHeaderBytes, byteCount: Int(slot.keyLength))
+            return
+        }
+        let isGood = try fetch(slot, scratch, 0)
+        guard let header = RecordHeader(scratch), isGood, header.sequence == slot.sequence,
+            header.namespace == namespace, header.headBytes == slot.headBytes, header.isValid(scratch, seed: seed)
+        else { throw corrupt(slot) }
+        target.copyMemory(from: scratch + Format.recordHeaderBytes, byteCount: Int(slot.keyLength))
+    }
+
+    /// Keys from a cursor on, in an order of the index; returns the next cursor, 0 at the end. A key that exists all
+    /// the while is found once.
+    public mutating func scan(
+        _ namespace: UInt32, from cursor: UInt64, count: Int, into found: inout [Entry]
+    ) throws(LogError) -> UInt64 {
+        let state = try readable(namespace)
+        var slots: [Slot] = []
+        let next = state.pointee.index.scan(from: cursor, count: count, into: &slots)
+        found.removeAll(keepingCapacity: true)
+        for slot in slots where !slot.isTombstone { found.append(Entry(slot: slot)) }
+        return next
+    }
+
+    /// Where an entry's bytes lie.
+    public func place(of entry: Entry) -> (segment: UInt64, offset: UInt64) {
+        (segments[Int(entry.slot.segment)].number, entry.slot.offset)
+    }
+
+    @inline(__always)
+    private func inMemory(_ slot: Slot) -> UnsafeMutableRawPointer? {
+        let last = segments.count - 1
+        guard Int(slot.segment) == last, slot.offset >= segments[last].length else { return nil }
+        return pending + Int(slot.offset - segments[last].length)
+    }
+
+    /// Reads head and value; false if the disk failed or the bytes are not there.
+    @inline(__always)
+    private func fetch(_ slot: Slot, _ target: UnsafeMutableRawPointer, _ count: Int) throws(LogError) -> Bool {
+        do throws(DiskError) {
+            try disk.read(segments[Int(slot.segment)].file, at: slot.offset, scratch, slot.headBytes, target, count)
+            return true
+        } catch {
+            if error == .crashed { throw .disk(error) }
+            return false
+        }
+    }
+
+    private func corrupt(_ slot: Slot) -> LogError {
+        .corrupt(segment: segments[Int(slot.segment)].number, offset: slot.offset)
+    }
+
+    private func markDamaged(_ slot: Slot, _ namespace: UInt32) {
+        guard hasNamespace(namespace), let state = namespaces[Int(namespace)],
+            let found = state.pointee.index.find(KeyHash(high: slot.high, low: slot.low)),
+            found.pointee.sequence == slot.sequence
+        else { return }
+        found.pointee.flags |= Slot.damaged
+    }
+
+    private static func equal(_ key: UnsafeRawBufferPointer, _ other: UnsafeRawPointer, _ count: Int) -> Bool {
+        guard key.count == count, let base = key.baseAddress else { return false }
+        var index = 0
+        while index + 8 <= count {
+            if base.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+                != other.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+            {
+                return false
+            }
+            index += 8
+        }
+        while index < count {
+            if base.load(fromByteOffset: index, as: UInt8.self) != other.load(fromByteOffset: index, as: UInt8.self) {
+                return false
+            }
+            index += 1
+        }
+        return true
+    }
+}

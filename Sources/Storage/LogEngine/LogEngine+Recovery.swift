@@ -1,0 +1,350 @@
+public import Simulation
+
+extension LogEngine {
+    /// Opens a device and rebuilds its index; an empty disk becomes a new device with the namespace `default`.
+    public static func open(disk: any Disk, options: LogOptions, time: UInt64) throws(LogError) -> LogEngine {
+        var found = try segmentFiles(disk)
+        if found.count == 1, try isUnborn(disk, found[0]) {
+            try disk.removing(Format.name(segment: found[0]))
+            found = []
+        }
+        if found.isEmpty { return try create(disk, options, time) }
+        var headers: [SegmentHeader?] = []
+        var files: [DiskFile] = []
+        for number in found {
+            let file = try disk.opening(Format.name(segment: number), create: false)
+            files.append(file)
+            headers.append(try readHeader(disk, file, number))
+        }
+        guard let known = headers.lazy.compactMap({ $0 }).last else { throw .headerDamaged(segment: found[0]) }
+        for (number, header) in zip(found, headers) {
+            guard let header else { continue }
+            guard header.device == known.device, header.salt == known.salt, header.number == number else {
+                throw .foreign(segment: number)
+            }
+        }
+        var engine = LogEngine(disk: disk, options: options, header: known)
+        try engine.recover(found, files, headers, time)
+        return engine
+    }
+
+    private static func segmentFiles(_ disk: any Disk) throws(LogError) -> [UInt64] {
+        var numbers: [UInt64] = []
+        var isForeign = false
+        do throws(DiskError) {
+            for name in try disk.list() {
+                if name.hasPrefix("manifest") { isForeign = true }
+                if let number = Format.number(segment: name) { numbers.append(number) }
+            }
+        } catch {
+            throw .disk(error)
+        }
+        if isForeign { throw .unknownFile }
+        return numbers.sorted()
+    }
+
+    /// Whether a segment was being made when its maker died, so that it cannot hold anything.
+    private static func isUnborn(_ disk: any Disk, _ number: UInt64) throws(LogError) -> Bool {
+        let file = try disk.opening(Format.name(segment: number), create: false)
+        let length = try disk.measuring(file)
+        guard try readHeader(disk, file, number) == nil else { return false }
+        guard length > UInt64(Format.headerBlockBytes) else { return true }
+        var walker = SegmentWalker(
+            disk: disk, file: file, length: length, seed: 0, expected: .max, allowsGaps: false)
+        if case .end(_, garbage: false) = walker.next() { return true }
+        return false
+    }
+
+    private static func readHeader(
+        _ disk: any Disk, _ file: DiskFile, _ number: UInt64
+    ) throws(LogError) -> SegmentHeader? {
+        guard try disk.measuring(file) >= UInt64(Format.headerBlockBytes) else { return nil }
+        var block = [UInt8](repeating: 0, count: Format.headerBlockBytes)
+        for start in [0, Format.headerCopyOffset] {
+            block.withUnsafeMutableBytes { bytes in
+                guard let base = bytes.baseAddress else { return }
+                try? disk.read(file, at: UInt64(start), base + start, Format.headerCopyOffset)
+            }
+        }
+        guard let header = SegmentHeader(block: block) else { return nil }
+        let unknown = header.requiredFeatures & ~Format.requiredFeaturesKnown
+        guard header.version == Format.version, unknown == 0 else {
+            throw .unsupported(segment: number, version: header.version, features: unknown)
+        }
+        return header
+    }
+
+    private static func create(_ disk: any Disk, _ options: LogOptions, _ time: UInt64) throws(LogError) -> LogEngine {
+        var header = SegmentHeader()
+        header.device = (options.fresh.0, options.fresh.1)
+        header.salt = options.fresh.2
+        var engine = LogEngine(disk: disk, options: options, header: header)
+        engine.lastTime = time
+        try engine.startSegment(number: 1)
+        _ = try engine.createNamespace(Array("default".utf8), NamespaceSettings(), time: time)
+        return engine
+    }
+
+    private mutating func recover(
+        _ numbers: [UInt64], _ files: [DiskFile], _ headers: [SegmentHeader?], _ time: UInt64
+    ) throws(LogError) {
+        report.wasClosed = false
+        for index in numbers.indices {
+            let length = try disk.measuring(files[index])
+            let isLast = index == numbers.count - 1
+            if isLast, headers[index] == nil, try dropUnborn(numbers[index], files[index], length) { break }
+            if headers[index] == nil {
+                note(numbers[index], 0..<UInt64(Format.headerBlockBytes), nextSequence..<nextSequence, false)
+                hasDamagedHeader = isLast
+            }
+            if let header = headers[index], header.firstSequence > nextSequence {
+                if header.kind == SegmentHeader.kindLog, header.previousSequence >= nextSequence {
+                    note(numbers[index], 0..<0, nextSequence..<header.previousSequence + 1, false)
+                }
+                nextSequence = header.firstSequence
+            }
+            segments.append(
+                Segment(number: numbers[index], file: files[index], firstSequence: nextSequence, length: length))
+            try replay(index: segments.count - 1, isLast: isLast, kind: headers[index]?.kind)
+        }
+        guard !segments.isEmpty else { throw .headerDamaged(segment: numbers[0]) }
+        try settle()
+        if names[Array("default".utf8)] == nil, readOnlyReason == nil {
+            _ = try createNamespace(Array("default".utf8), NamespaceSettings(), time: time)
+        }
+    }
+
+    /// A last segment without a header is one that was being made, unless records stand in it.
+    private mutating func dropUnborn(_ number: UInt64, _ file: DiskFile, _ length: UInt64) throws(LogError) -> Bool {
+        var walker = SegmentWalker(
+            disk: disk, file: file, length: length, seed: seed, expected: nextSequence, allowsGaps: false)
+        guard case .end(_, garbage: false) = walker.next() else { return false }
+        report.cutBytes += length
+        try disk.removing(Format.name(segment: number))
+        return true
+    }
+
+    /// Applies one segment's records.
+    private mutating func replay(index: Int, isLast: Bool, kind: UInt32?) throws(LogError) {
+        let segment = segments[index]
+        let allowsGaps = kind == SegmentHeader.kindCompacted
+        let watermark = isLast ? highestWatermark(segment, allowsGaps) : UInt64.max
+        var walker = SegmentWalker(
+            disk: disk, file: segment.file, length: segment.length, seed: seed, expected: nextSequence,
+            allowsGaps: allowsGaps)
+        var batchStart: UInt64?
+        var end = segment.length
+        walk: while true {
+            let before = walker.expected
+            switch walker.next() {
+            case .record(let header, let offset):
+                let isKey = header.type == RecordType.value || header.type >= RecordType.firstOptional
+                let isGood = isKey && header.sequence <= watermark || walker.isValueValid(header, at: offset)
+                if !isGood, header.sequence > watermark {
+                    end = offset
+                    nextSequence = before
+                    break walk
+                }
+                if batchStart == nil { batchStart = offset }
+                guard let head = walker.bytes(at: offset, isKey ? header.headBytes : header.totalBytes) else {
+                    break walk
+                }
+                let value = isKey ? nil : UnsafeRawPointer(head + header.headBytes)
+                if !isGood {
+                    let lost = header.sequence..<header.sequence + 1
+                    note(segment.number, offset..<offset + UInt64(header.totalBytes), lost, false)
+                    nextSequence = header.sequence + 1
+                    continue walk
+                }
+                try apply(header, head, value, index, offset)
+                nextSequence = header.sequence + 1
+                report.records += 1
+                if header.batchRemaining == 0 {
+                    batchStart = nil
+                    undo.removeAll(keepingCapacity: true)
+                    turnFirst = nextSequence
+                }
+            case .damage(let range, let lost, let repaired):
+                if lost.lowerBound > watermark {
+                    end = range.lowerBound
+                    nextSequence = before
+                    break walk
+                }
+                applyDamage(segment.number, index, range, lost, repaired, walker.repairedHead)
+                nextSequence = walker.expected
+            case .end(let offset, let garbage):
+                // What follows the last record of an earlier segment was there when the next one was begun.
+                if garbage, !isLast { note(segment.number, offset..<segment.length, before..<before, false) }
+                end = offset
+                break walk
+            }
+        }
+        if let start = batchStart, isLast {
+            revertTurn()
+            end = min(end, start)
+        }
+        undo.removeAll(keepingCapacity: true)
+        turnFirst = nextSequence
+        segments[index].length = end
+    }
+
+    /// The highest sequence number that the last segment says is on stable storage. Damage below it destroyed what
+    /// was there; damage above it may be a write that never ended.
+    private func highestWatermark(_ segment: Segment, _ allowsGaps: Bool) -> UInt64 {
+        var walker = SegmentWalker(
+            disk: disk, file: segment.file, length: segment.length, seed: seed, expected: nextSequence,
+            allowsGaps: allowsGaps)
+        var watermark = nextSequence - 1
+        while true {
+            switch walker.next() {
+            case .record(let header, _): watermark = max(watermark, header.synced)
+            case .damage: continue
+            case .end: return watermark
+            }
+        }
+    }
+
+    /// Cuts what was never fully written and makes durable what is kept.
+    private mutating func settle() throws(LogError) {
+        let last = segments.count - 1
+        let length = try disk.measuring(segments[last].file)
+        do throws(DiskError) {
+            if length > segments[last].length {
+                report.cutBytes += try nonZeroBytes(from: segments[last].length, to: length)
+                try disk.truncate(segments[last].file, length: segments[last].length)
+            }
+            try disk.sync(segments[last].file)
+        } catch {
+            switch error {
+            case .readOnly: readOnlyReason = .medium
+            case .crashed: throw .disk(.crashed)
+            default: readOnlyReason = .syncFailed(error)
+            }
+        }
+        durableSequence = nextSequence - 1
+        if endedWithClose { markedSequence = durableSequence }
+        report.wasClosed = endedWithClose
+        endOfEarlier = nextSequence - 1
+        firstOfSession = nextSequence
+        if !endedWithClose, lastPolicy != .always { firstOfSession = (nextSequence | 0xffff_ffff) + 1 }
+        reserved = segments[last].length
+        beginTurn()
+    }
+
+    /// Bytes up to the last one that is not zero.
+    private func nonZeroBytes(from start: UInt64, to end: UInt64) throws(DiskError) -> UInt64 {
+        var last: UInt64 = 0
+        var at = start
+        var buffer = [UInt8](repeating: 0, count: Int(min(end - start, 1 << 20)))
+        while at < end {
+            let count = Int(min(UInt64(buffer.count), end - at))
+            var failure: DiskError?
+            buffer.withUnsafeMutableBytes { bytes in
+                guard let base = bytes.baseAddress else { return }
+                do throws(DiskError) { try disk.read(segments[segments.count - 1].file, at: at, base, count) } catch {
+                    failure = error
+                }
+            }
+            if failure != nil { return end - start }
+            if let index = buffer.prefix(count).lastIndex(where: { $0 != 0 }) { last = at - start + UInt64(index) + 1 }
+            at += UInt64(count)
+        }
+        return last
+    }
+
+    /// Applies a record to the index.
+    private mutating func apply(
+        _ header: RecordHeader, _ head: UnsafeRawPointer, _ value: UnsafeRawPointer?, _ segment: Int, _ offset: UInt64
+    ) throws(LogError) {
+        lastTime = max(lastTime, header.time)
+        endedWithClose = header.type == RecordType.close
+        let key = UnsafeRawBufferPointer(start: head + Format.recordHeaderBytes, count: Int(header.keyLength))
+        let body = UnsafeRawBufferPointer(start: value, count: value == nil ? 0 : Int(header.valueLength))
+        guard header.namespace <= UInt32(LogLimits.namespacesMax) else {
+            throw .corrupt(segment: segments[segment].number, offset: offset)
+        }
+        switch header.type {
+        case RecordType.value, RecordType.tombstone:
+            put(header, hasher.hash(key), segment, offset, damaged: false)
+        case RecordType.namespace:
+            define(header.namespace, [UInt8](key), NamespaceSettings(body), header.sequence)
+        case RecordType.namespaceEnd:
+            if hasNamespace(header.namespace) { forget(header.namespace) }
+        case RecordType.flush:
+            let state = placeholder(header.namespace)
+            state.pointee.index = KeyIndex()
+            (state.pointee.entries, state.pointee.liveBytes) = (0, 0)
+        case RecordType.fence:
+            guard body.count >= 8 else { return }
+            let state = placeholder(header.namespace)
+            state.pointee.fence = max(state.pointee.fence, UInt64(littleEndian: body.loadUnaligned(as: UInt64.self)))
+        case RecordType.open:
+            if body.count >= 1 { lastPolicy = SyncPolicy(rawValue: body[0]) ?? .none }
+        case RecordType.mark, RecordType.close:
+            break
+        default:
+            guard header.type >= RecordType.firstOptional else {
+                throw .unknownRecord(segment: segments[segment].number, offset: offset, type: header.type)
+            }
+        }
+    }
+
+    /// Makes a key point to a record.
+    mutating func put(_ header: RecordHeader, _ hash: KeyHash, _ segment: Int, _ offset: UInt64, damaged: Bool) {
+        let state = placeholder(header.namespace)
+        var slot = Slot()
+        (slot.high, slot.low, slot.sequence) = (hash.high, hash.low, header.sequence)
+        (slot.segment, slot.unit) = (UInt32(segment), UInt32(offset / 8))
+        (slot.valueLength, slot.keyLength, slot.extraLength) = (
+            header.valueLength, header.keyLength, header.extraLength
+        )
+        slot.flags = (header.type == RecordType.tombstone ? Slot.tombstone : 0) | (damaged ? Slot.damaged : 0)
+        replace(state, hash, slot)
+    }
+
+    private mutating func applyDamage(
+        _ number: UInt64, _ segment: Int, _ range: Range<UInt64>, _ lost: Range<UInt64>, _ repaired: RecordHeader?,
+        _ head: [UInt8]
+    ) {
+        endedWithClose = false
+        let isKey = repaired.map { $0.type == RecordType.value || $0.type == RecordType.tombstone } ?? false
+        note(number, range, lost, isKey || repaired?.type == RecordType.mark)
+        guard isKey, let repaired, hasNamespace(repaired.namespace) else { return }
+        let hash = head.withUnsafeBytes { bytes in
+            hasher.hash(
+                UnsafeRawBufferPointer(rebasing: bytes[Format.recordHeaderBytes...].prefix(Int(repaired.keyLength))))
+        }
+        put(repaired, hash, segment, range.lowerBound, damaged: true)
+    }
+
+    private mutating func note(
+        _ number: UInt64, _ range: Range<UInt64>, _ lost: Range<UInt64>, _ isAttributed: Bool
+    ) {
+        report.damageCount += 1
+        guard report.damages.count < LogLimits.damagesMax else { return }
+        report.damages.append(
+            Damage(
+                segment: number, offset: range.lowerBound, length: range.upperBound - range.lowerBound, lost: lost,
+                isAttributed: isAttributed))
+    }
+
+    /// The namespace of a record; if its definition was lost, one that an administrator can find.
+    private mutating func placeholder(_ id: UInt32) -> UnsafeMutablePointer<NamespaceState> {
+        if Int(id) < namespaces.count, let state = namespaces[Int(id)] { return state }
+        return define(id, Array("recovered-\(id)".utf8), NamespaceSettings(), 0)
+    }
+}
+
+extension Disk {
+    func opening(_ name: String, create: Bool) throws(LogError) -> DiskFile {
+        do throws(DiskError) { return try open(name, create: create) } catch { throw .disk(error) }
+    }
+
+    func measuring(_ file: DiskFile) throws(LogError) -> UInt64 {
+        do throws(DiskError) { return try length(file) } catch { throw .disk(error) }
+    }
+
+    func removing(_ name: String) throws(LogError) {
+        do throws(DiskError) { try remove(name) } catch { throw .disk(error) }
+    }
+}

@@ -1,0 +1,217 @@
+public import Simulation
+
+/// The log of one device: records in segments, an index in memory that is derived from them, recovery.
+///
+/// A turn is any number of writes followed by `commit`; the writes of a turn exist for readers of this engine at once,
+/// but whoever serves others answers them only after `commit` returned. If it throws, none of the turn happened.
+public struct LogEngine: ~Copyable {
+    struct Segment {
+        var number: UInt64
+        var file: DiskFile
+        var firstSequence: UInt64
+        /// Bytes that hold records; of the last segment only what has been written to the disk.
+        var length: UInt64
+    }
+
+    /// How the keys of a turn were before it.
+    struct Undo {
+        var namespace: UInt32
+        var hash: KeyHash
+        var before: Slot
+    }
+
+    let disk: any Disk
+    let options: LogOptions
+    var header: SegmentHeader
+    let seed: UInt32
+    let hasher: KeyHasher
+
+    var segments: [Segment] = []
+    var namespaces: [UnsafeMutablePointer<NamespaceState>?] = [nil]
+    var names: [[UInt8]: UInt32] = [:]
+
+    /// Records that are not yet handed to the disk; they follow the last segment's `length`.
+    var pending: UnsafeMutableRawPointer
+    var pendingCount = 0
+    var pendingCapacity: Int
+    /// Bytes of the last segment that cannot lack space.
+    var reserved: UInt64 = 0
+    /// The next record's sequence number.
+    public internal(set) var nextSequence: UInt64 = 1
+    /// Everything up to this sequence number is on stable storage.
+    public internal(set) var durableSequence: UInt64 = 0
+    /// The last watermark that stands in the log.
+    var markedSequence: UInt64 = 0
+    /// Time of the last record; records' times never go back.
+    var lastTime: UInt64 = 0
+    var turnFirst: UInt64 = 1
+    var turnLength: UInt64 = 0
+    var undo: [Undo] = []
+    /// Records of a batch that are still to come; 0 outside of batches.
+    var batchLeft: UInt32 = 0
+    /// Whether this process has put its `open` record.
+    var isOpened = false
+    /// Where this process' sequence numbers begin if earlier ones may have been seen and lost.
+    var firstOfSession: UInt64 = 1
+    /// The last sequence number of earlier processes.
+    var endOfEarlier: UInt64 = 0
+    /// The policy of the last process that wrote.
+    var lastPolicy: SyncPolicy = .always
+    var endedWithClose = true
+    /// The last segment's header is damaged, so that the next record begins another.
+    var hasDamagedHeader = false
+
+    /// Why there are no more writes; nil while there are.
+    public internal(set) var readOnlyReason: ReadOnlyReason?
+    /// What recovery found.
+    public internal(set) var report = RecoveryReport()
+    let scratch: UnsafeMutableRawPointer
+
+    deinit {
+        for case let namespace? in namespaces {
+            namespace.deinitialize(count: 1)
+            namespace.deallocate()
+        }
+        pending.deallocate()
+        scratch.deallocate()
+    }
+
+    init(disk: any Disk, options: LogOptions, header: SegmentHeader) {
+        precondition(options.segmentBytes >= 16384 && options.segmentBytes <= LogLimits.segmentBytesMax)
+        (self.disk, self.options, self.header) = (disk, options, header)
+        seed = header.checksumSeed
+        var derive = SplitMix64(seed: header.salt)
+        hasher = KeyHasher(derive.next() ^ header.device.0, derive.next() ^ header.device.1)
+        pendingCapacity = 1 << 16
+        pending = .allocate(byteCount: pendingCapacity, alignment: 4096)
+        scratch = .allocate(byteCount: Format.headBytesMax + 8, alignment: 16)
+        undo.reserveCapacity(4096)
+    }
+
+    // MARK: What can be told
+
+    /// The device's identity, 16 bytes.
+    public var device: [UInt8] {
+        [header.device.0, header.device.1].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) }
+        }
+    }
+
+    /// The device's epoch.
+    public var epoch: UInt64 { header.epoch }
+
+    /// Segments on the disk.
+    public var segmentCount: Int { segments.count }
+
+    /// Bytes of records, headers of segments included.
+    public var logBytes: UInt64 { segments.reduce(UInt64(pendingCount)) { $0 + $1.length } }
+
+    /// Whether something was written that is not yet on stable storage.
+    public var isDirty: Bool { durableSequence + 1 < nextSequence }
+
+    /// Whether this turn wrote something.
+    public var turnHasWrites: Bool { nextSequence != turnFirst }
+
+    /// The first sequence number of this turn; what a reader sees from it on may still fail.
+    public var turnFirstSequence: UInt64 { turnFirst }
+
+    /// Names of all namespaces, sorted.
+    public var namespaceNames: [[UInt8]] { names.keys.sorted { $0.lexicographicallyPrecedes($1) } }
+
+    /// The number of a namespace by name.
+    public func namespace(named name: [UInt8]) -> UInt32? { names[name] }
+
+    /// Whether a namespace of this number still exists.
+    @inline(__always)
+    public func hasNamespace(_ id: UInt32) -> Bool { Int(id) < namespaces.count && namespaces[Int(id)] != nil }
+
+    /// What can be told of a namespace.
+    public func information(_ id: UInt32) -> NamespaceInformation? {
+        guard hasNamespace(id), let state = namespaces[Int(id)] else { return nil }
+        return NamespaceInformation(
+            id: id, name: state.pointee.name, settings: state.pointee.settings, fence: state.pointee.fence,
+            entries: state.pointee.entries, liveBytes: state.pointee.liveBytes, slots: state.pointee.index.count)
+    }
+
+    /// Keys of a namespace.
+    public func entryCount(_ id: UInt32) throws(LogError) -> UInt64 { try state(id).pointee.entries }
+
+    @inline(__always)
+    func state(_ id: UInt32) throws(LogError) -> UnsafeMutablePointer<NamespaceState> {
+        guard Int(id) < namespaces.count, let state = namespaces[Int(id)] else { throw .noNamespace }
+        return state
+    }
+
+    /// A namespace that may be read.
+    @inline(__always)
+    func readable(_ id: UInt32) throws(LogError) -> UnsafeMutablePointer<NamespaceState> {
+        let found = try state(id)
+        if !found.pointee.settings.isSupported { throw .namespaceUnsupported }
+        if found.pointee.settings.isFrozen { throw .frozen }
+        return found
+    }
+}
+
+/// When writes reach stable storage.
+public enum SyncPolicy: UInt8, Sendable {
+    /// Before they are answered.
+    case always = 1
+    /// At most a short time later.
+    case interval = 2
+    /// When the kernel likes.
+    case none = 3
+}
+
+/// Why a device takes no writes.
+public enum ReadOnlyReason: Hashable, Sendable {
+    /// A sync failed: what the disk holds is not known any more.
+    case syncFailed(DiskError)
+    /// A write failed for another reason than space.
+    case writeFailed(DiskError)
+    /// The medium was read-only when the device was opened.
+    case medium
+}
+
+/// How an engine is to work.
+public struct LogOptions: Sendable {
+    /// The size at which a segment ends.
+    public var segmentBytes = 256 << 20
+    /// Space that is reserved at a time.
+    public var reserveBytes = 8 << 20
+    /// Space that only tombstones, marks and fences may use.
+    public var slackBytes = 64 << 10
+    /// What this process will do about syncs; written in its `open` record.
+    public var policy = SyncPolicy.always
+    /// The device's identity and salt if it is new: three random words.
+    public var fresh: (UInt64, UInt64, UInt64) = (0, 0, 0)
+
+    /// The defaults.
+    public init() {}
+}
+
+/// One damaged place in the log.
+public struct Damage: Hashable, Sendable {
+    /// The segment's number.
+    public let segment: UInt64
+    /// The first damaged byte of the segment.
+    public let offset: UInt64
+    /// How many bytes.
+    public let length: UInt64
+    /// Sequence numbers of the records that stood there.
+    public let lost: Range<UInt64>
+    /// Whether the keys that are concerned are known; their reads fail. Else an older version may be seen.
+    public let isAttributed: Bool
+}
+
+/// What recovery found.
+public struct RecoveryReport: Hashable, Sendable {
+    /// Records read.
+    public var records: UInt64 = 0
+    /// Bytes at the end of the log that were never fully written, and were cut.
+    public var cutBytes: UInt64 = 0
+    /// Whether the last process stopped in order.
+    public var wasClosed = true
+    /// Damaged places, at most `LogLimits.damagesMax`.
+    public var damages: [Damage] = []
+    /// All damaged places.
+    public var damageCount: UInt64 = 0
+}

@@ -1,0 +1,128 @@
+/// How a namespace keeps its keys.
+public enum NamespaceMode {
+    /// Keys are the user's.
+    public static let user: UInt8 = 1
+    /// Keys are given by the log: 8 bytes, the big-endian sequence number of the key's first version.
+    public static let sequential: UInt8 = 2
+    /// Like `user`, and can be read in the order of keys.
+    public static let ordered: UInt8 = 3
+}
+
+/// A namespace's settings, as the value of its definition: a list of tag (u16), length (u16), bytes.
+///
+/// A tag below 0x8000 must be understood, else the namespace is not served; others are kept and written again.
+public struct NamespaceSettings: Hashable, Sendable {
+    enum Tag {
+        static let mode: UInt16 = 1
+        static let maxSize: UInt16 = 2
+        static let passwordVerifier: UInt16 = 3
+        static let isPublic: UInt16 = 4
+        static let isWorm: UInt16 = 5
+        static let isLocked: UInt16 = 6
+        static let isFrozen: UInt16 = 7
+        static let durability: UInt16 = 8
+        static let history: UInt16 = 9
+        static let reservation: UInt16 = 10
+        static let created: UInt16 = 0x8001
+    }
+
+    /// One of `NamespaceMode`.
+    public var mode = NamespaceMode.user
+    /// Bytes of keys and values that may be live; 0 is no limit.
+    public var maxSize: UInt64 = 0
+    /// Written once: no key changes or ends.
+    public var isWorm = false
+    /// Reading only.
+    public var isLocked = false
+    /// Neither reading nor writing.
+    public var isFrozen = false
+    /// When it was made, nanoseconds since 1970.
+    public var created: UInt64 = 0
+    /// Settings that must be understood and are not, or not yet served by this version.
+    public private(set) var isSupported = true
+    /// What this version does not act on, as it was read.
+    private var others: [UInt16: [UInt8]] = [:]
+
+    /// The defaults.
+    public init() {}
+
+    init(_ bytes: UnsafeRawBufferPointer) {
+        var offset = 0
+        func word(_ data: [UInt8]) -> UInt64 { data.prefix(8).reversed().reduce(0) { $0 << 8 | UInt64($1) } }
+        while offset + 4 <= bytes.count {
+            let tag = UInt16(bytes[offset]) | UInt16(bytes[offset + 1]) << 8
+            let length = Int(bytes[offset + 2]) | Int(bytes[offset + 3]) << 8
+            guard offset + 4 + length <= bytes.count else { break }
+            let data = [UInt8](bytes[offset + 4..<offset + 4 + length])
+            offset += 4 + length
+            switch tag {
+            case Tag.mode: mode = UInt8(truncatingIfNeeded: word(data))
+            case Tag.maxSize: maxSize = word(data)
+            case Tag.isWorm: isWorm = word(data) != 0
+            case Tag.isLocked: isLocked = word(data) != 0
+            case Tag.isFrozen: isFrozen = word(data) != 0
+            case Tag.created: created = word(data)
+            default:
+                others[tag] = data
+                if tag < 0x8000 { isSupported = false }
+            }
+        }
+        if offset != bytes.count || mode != NamespaceMode.user { isSupported = false }
+    }
+
+    /// The value of a definition record.
+    var encoded: [UInt8] {
+        var fields = others
+        func bytes(_ value: UInt64) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
+        fields[Tag.mode] = [mode]
+        if maxSize != 0 { fields[Tag.maxSize] = bytes(maxSize) }
+        if isWorm { fields[Tag.isWorm] = [1] }
+        if isLocked { fields[Tag.isLocked] = [1] }
+        if isFrozen { fields[Tag.isFrozen] = [1] }
+        fields[Tag.created] = bytes(created)
+        var result: [UInt8] = []
+        for (tag, data) in fields.sorted(by: { $0.key < $1.key }) {
+            result += [UInt8(truncatingIfNeeded: tag), UInt8(tag >> 8)]
+            result += [UInt8(truncatingIfNeeded: data.count), UInt8(data.count >> 8)]
+            result += data
+        }
+        return result
+    }
+}
+
+/// A namespace in memory.
+struct NamespaceState: ~Copyable {
+    let id: UInt32
+    private(set) var name: [UInt8]
+    var settings: NamespaceSettings
+    /// The sequence number of the definition in force.
+    var definition: UInt64
+    var fence: UInt64 = 0
+    var entries: UInt64 = 0
+    var liveBytes: UInt64 = 0
+    var index = KeyIndex()
+
+    init(id: UInt32, name: [UInt8], settings: NamespaceSettings, definition: UInt64) {
+        (self.id, self.name, self.settings, self.definition) = (id, name, settings, definition)
+    }
+
+    mutating func rename(_ name: [UInt8]) { self.name = name }
+}
+
+/// What can be told of a namespace.
+public struct NamespaceInformation: Sendable {
+    /// Its number in the log.
+    public let id: UInt32
+    /// Its name.
+    public let name: [UInt8]
+    /// Its settings.
+    public let settings: NamespaceSettings
+    /// Writers below this epoch are refused.
+    public let fence: UInt64
+    /// Keys that exist.
+    public let entries: UInt64
+    /// Bytes of their keys and values.
+    public let liveBytes: UInt64
+    /// Memory slots, those of ended keys included.
+    public let slots: Int
+}

@@ -1,0 +1,135 @@
+/// What a client can ask for.
+enum Command: UInt8, CaseIterable {
+    case unknown = 0
+    case get, set, mget, mset, del, exists, length, keyseq, getseq, scan, dbsize
+    case ping, echo, hello, auth, select, epoch, next, quit, reset, time, info, command, client, config
+    case nsnew, nsdel, nslist, nsinfo, nsset, nsfence, flush
+    case status, metrics
+
+    /// Name on the wire.
+    var name: StaticString {
+        switch self {
+        case .unknown: "UNKNOWN"
+        case .get: "GET"
+        case .set: "SET"
+        case .mget: "MGET"
+        case .mset: "MSET"
+        case .del: "DEL"
+        case .exists: "EXISTS"
+        case .length: "LENGTH"
+        case .keyseq: "KEYSEQ"
+        case .getseq: "GETSEQ"
+        case .scan: "SCAN"
+        case .dbsize: "DBSIZE"
+        case .ping: "PING"
+        case .echo: "ECHO"
+        case .hello: "HELLO"
+        case .auth: "AUTH"
+        case .select: "SELECT"
+        case .epoch: "EPOCH"
+        case .next: "NEXT"
+        case .quit: "QUIT"
+        case .reset: "RESET"
+        case .time: "TIME"
+        case .info: "INFO"
+        case .command: "COMMAND"
+        case .client: "CLIENT"
+        case .config: "CONFIG"
+        case .nsnew: "NSNEW"
+        case .nsdel: "NSDEL"
+        case .nslist: "NSLIST"
+        case .nsinfo: "NSINFO"
+        case .nsset: "NSSET"
+        case .nsfence: "NSFENCE"
+        case .flush: "FLUSH"
+        case .status: "DB.STATUS"
+        case .metrics: "DB.METRICS"
+        }
+    }
+
+    /// Arguments with the name: exactly so many, or with a minus at least so many.
+    var arity: Int {
+        switch self {
+        case .get, .echo, .length, .keyseq, .getseq, .select, .nsnew, .nsdel, .nsinfo: 2
+        case .set: -3
+        case .mget, .del, .exists, .scan, .config, .client: -2
+        case .mset: -3
+        case .dbsize, .next, .quit, .reset, .time, .flush, .nslist: 1
+        case .nsset: 4
+        case .nsfence: 3
+        case .unknown, .ping, .hello, .auth, .epoch, .info, .command, .status, .metrics: -1
+        }
+    }
+
+    /// What a connection must at least be to use it.
+    var role: UInt8 {
+        switch self {
+        case .set, .mset, .del, .flush, .nsfence: Role.readWrite
+        case .nsnew, .nsdel, .nslist, .nsset, .status, .metrics: Role.admin
+        default: Role.readOnly
+        }
+    }
+
+    var firstKey: Int {
+        switch self {
+        case .get, .set, .mget, .mset, .del, .exists, .length, .keyseq, .getseq: 1
+        default: 0
+        }
+    }
+}
+
+/// From names to commands: an open table of 256 places, keyed by the name's bytes in upper case.
+struct CommandTable {
+    private struct Row {
+        var low: UInt64 = 0
+        var high: UInt64 = 0
+        var command = Command.unknown
+    }
+
+    private let rows: UnsafeMutablePointer<Row>
+
+    init() {
+        rows = .allocate(capacity: 256)
+        rows.initialize(repeating: Row(), count: 256)
+        for command in Command.allCases where command != .unknown {
+            let name = command.name
+            let key = Self.key(UnsafeRawPointer(name.utf8Start), name.utf8CodeUnitCount)
+            var index = Self.place(key.0, key.1)
+            while rows[index].low != 0 { index = (index + 1) & 255 }
+            rows[index] = Row(low: key.0, high: key.1, command: command)
+        }
+    }
+
+    @inline(__always)
+    func find(_ name: Argument) -> Command {
+        guard name.count > 0, name.count <= 16 else { return .unknown }
+        let key = Self.key(name.base, name.count)
+        var index = Self.place(key.0, key.1)
+        while rows[index].low != 0 {
+            if rows[index].low == key.0 && rows[index].high == key.1 { return rows[index].command }
+            index = (index + 1) & 255
+        }
+        return .unknown
+    }
+
+    @inline(__always)
+    private static func key(_ bytes: UnsafeRawPointer, _ count: Int) -> (UInt64, UInt64) {
+        var low: UInt64 = 0
+        var high: UInt64 = 0
+        for index in 0..<count {
+            var byte = bytes.load(fromByteOffset: index, as: UInt8.self)
+            if byte >= 97 && byte <= 122 { byte -= 32 }
+            if index < 8 {
+                low |= UInt64(byte) << UInt64(8 * index)
+            } else {
+                high |= UInt64(byte) << UInt64(8 * (index - 8))
+            }
+        }
+        return (low, high)
+    }
+
+    @inline(__always)
+    private static func place(_ low: UInt64, _ high: UInt64) -> Int {
+        Int(truncatingIfNeeded: ((low ^ high &* 31) &* 0x9e37_79b9_7f4a_7c15) >> 56)
+    }
+}

@@ -1,0 +1,20 @@
+/// What the server counts; plain numbers of the one thread that has them.
+struct Counters {
+    var commands = [UInt64](repeating: 0, count: Command.allCases.count)
+    var accepted: UInt64 = 0
+    var refused: UInt64 = 0
+    var bytesIn: UInt64 = 0
+    var bytesOut: UInt64 = 0
+    var errors: UInt64 = 0
+    var protocolErrors: UInt64 = 0
+    var corruptReads: UInt64 = 0
+    var refusedFull: UInt64 = 0
+    var turns: UInt64 = 0
+    var syncs: UInt64 = 0
+    var syncNanoseconds: UInt64 = 0
+    var syncNanosecondsMax: UInt64 = 0
+    var hits: UInt64 = 0
+    var misses: UInt64 = 0
+
+    var commandsTotal: UInt64 { commands.reduce(0, +) }
+}

@@ -1,0 +1,138 @@
+import CLinux
+import Glibc
+import Linux
+import Simulation
+
+/// Segments as files of one directory.
+final class FileDisk: Disk {
+    private struct Open {
+        var descriptor: Int32
+        var name: String
+        /// Whether the directory knows the name for certain.
+        var isNamed: Bool
+        /// A read-only view of the whole segment, for small reads.
+        var mapped: UnsafeRawPointer?
+    }
+
+    /// Larger reads go through the system call, which copies as fast and reads ahead.
+    private static let mappedReadMax = 4096
+
+    let directory: String
+    private let mapBytes: Int
+    private var files: [Open] = []
+    private var table: UnsafeMutablePointer<(descriptor: Int32, mapped: UnsafeRawPointer?)>
+    private var tableCapacity = 16
+
+    init(directory: String, segmentBytes: Int) {
+        self.directory = directory
+        mapBytes = segmentBytes
+        table = .allocate(capacity: tableCapacity)
+    }
+
+    deinit {
+        for file in files { _ = Glibc.close(file.descriptor) }
+        table.deallocate()
+    }
+
+    /// The descriptor of a file, for the thread that syncs.
+    func descriptor(_ file: DiskFile) -> Int32 { files[file.number].descriptor }
+
+    func list() throws(DiskError) -> [String] {
+        do { return try File.list(directory) } catch { throw .failed(error.errno.rawValue) }
+    }
+
+    func open(_ name: String, create: Bool) throws(DiskError) -> DiskFile {
+        let path = directory + "/" + name
+        var descriptor = zg_open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT | O_EXCL : 0), 0o600)
+        if descriptor == -EROFS || descriptor == -EACCES, !create {
+            descriptor = zg_open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0)
+        }
+        if descriptor < 0 { throw Self.error(descriptor) }
+        let mapped = zg_db_map(descriptor, mapBytes)
+        files.append(Open(descriptor: descriptor, name: name, isNamed: !create, mapped: mapped))
+        if files.count > tableCapacity { growTable() }
+        (table + files.count - 1).initialize(to: (descriptor, mapped))
+        return DiskFile(number: files.count - 1)
+    }
+
+    func remove(_ name: String) throws(DiskError) {
+        guard unlink(directory + "/" + name) == 0 else { throw .failed(errno) }
+        do { try File.syncDirectory(directory) } catch { throw .failed(error.errno.rawValue) }
+    }
+
+    func length(_ file: DiskFile) throws(DiskError) -> UInt64 {
+        var status = zg_status_t()
+        let code = zg_fstat(files[file.number].descriptor, &status)
+        if code < 0 { throw Self.error(code) }
+        return UInt64(status.size)
+    }
+
+    func reserve(_ file: DiskFile, length: UInt64) throws(DiskError) {
+        let have = try self.length(file)
+        guard length > have else { return }
+        let code = zg_fallocate(files[file.number].descriptor, Int64(have), Int64(length - have))
+        // A file system that cannot promise space lets the write itself find out.
+        if code == -EOPNOTSUPP { return }
+        if code < 0 { throw Self.error(code) }
+    }
+
+    func write(_ file: DiskFile, at offset: UInt64, _ bytes: borrowing RawSpan) throws(DiskError) {
+        let descriptor = files[file.number].descriptor
+        let code = bytes.withUnsafeBytes { zg_db_write(descriptor, offset, $0.baseAddress, $0.count) }
+        if code < 0 { throw Self.error(code) }
+    }
+
+    func read(
+        _ file: DiskFile, at offset: UInt64, _ first: inout MutableRawSpan, _ second: inout MutableRawSpan
+    ) throws(DiskError) {
+        let entry = table[file.number]
+        let code = first.withUnsafeMutableBytes { one in
+            second.withUnsafeMutableBytes { two -> Int32 in
+                if let mapped = entry.mapped, one.count + two.count <= Self.mappedReadMax,
+                    Int(offset) + one.count + two.count <= mapBytes, let base = one.baseAddress,
+                    zg_db_copy_mapped(base, mapped + Int(offset), one.count) == 0
+                {
+                    guard let base = two.baseAddress, !two.isEmpty else { return 0 }
+                    if zg_db_copy_mapped(base, mapped + Int(offset) + one.count, two.count) == 0 { return 0 }
+                }
+                return zg_db_read(entry.descriptor, offset, one.baseAddress, one.count, two.baseAddress, two.count)
+            }
+        }
+        if code < 0 { throw Self.error(code) }
+    }
+
+    func truncate(_ file: DiskFile, length: UInt64) throws(DiskError) {
+        while ftruncate(files[file.number].descriptor, Int(length)) != 0 {
+            let code = errno
+            if code != EINTR { throw Self.error(-code) }
+        }
+    }
+
+    func sync(_ file: DiskFile) throws(DiskError) {
+        let code = zg_fdatasync(files[file.number].descriptor)
+        if code < 0 { throw Self.error(code) }
+        if !files[file.number].isNamed {
+            do { try File.syncDirectory(directory) } catch { throw .failed(error.errno.rawValue) }
+            files[file.number].isNamed = true
+        }
+    }
+
+    private func growTable() {
+        let larger = UnsafeMutablePointer<(descriptor: Int32, mapped: UnsafeRawPointer?)>.allocate(
+            capacity: tableCapacity * 2)
+        larger.moveInitialize(from: table, count: files.count - 1)
+        table.deallocate()
+        table = larger
+        tableCapacity *= 2
+    }
+
+    private static func error(_ code: Int32) -> DiskError {
+        switch -code {
+        case ENOSPC, EDQUOT: return .full
+        case ENOENT: return .missing
+        case ENODATA: return .short
+        case EROFS, EACCES, EPERM, EBADF: return .readOnly
+        default: return .failed(-code)
+        }
+    }
+}

@@ -1,0 +1,29 @@
+/// Bounds of the server, each with the reason of its value.
+enum Limits {
+    /// Connections at once; more get an error and are closed.
+    static let connectionsMax = 10_000
+    /// Arguments of one command: a batch of this many keys already takes milliseconds.
+    static let argumentsMax = 16_384
+    /// Bytes of one command, so that one client cannot take the memory of all.
+    static let commandBytesMax = 64 << 20
+    /// A line without arguments counts (`PING\r\n`) is typed by a person.
+    static let inlineBytesMax = 64 << 10
+    /// What a connection's buffers begin with, and shrink to when idle.
+    static let bufferBytes = 16 << 10
+    /// A buffer larger than this is given back when it is empty.
+    static let bufferKeptBytes = 128 << 10
+    /// A connection that does not take its replies gets no more commands executed beyond this.
+    static let outputBytes = 1 << 20
+    /// Bytes read of one connection in one turn, so that one client cannot keep the others waiting.
+    static let readBytes = 256 << 10
+    /// Bytes of one reply with many values.
+    static let replyBytesMax = 64 << 20
+    /// Keys of one SCAN reply.
+    static let scanCountMax = 10_000
+    /// Connections that have not taken a byte of their replies for this long are closed at shutdown.
+    static let drainMilliseconds = 1000
+    /// How long after the last write the log gets a mark.
+    static let markNanoseconds: UInt64 = 1_000_000_000
+    /// Time between background syncs with `--sync none`, so that the end of the log stays short of days.
+    static let lazySyncNanoseconds: UInt64 = 30_000_000_000
+}

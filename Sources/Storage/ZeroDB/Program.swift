@@ -1,0 +1,163 @@
+import CLinux
+import Glibc
+import Linux
+import LogEngine
+import Simulation
+
+/// The program `zero-db`.
+public enum Program {
+    /// What `--version` says.
+    public static let version = "0.1.0"
+
+    static var processId: Int32 { getpid() }
+
+    /// Runs the program to its end; returns the exit status.
+    public static func run(arguments: [String]) -> Int32 {
+        if arguments.contains("--help") || arguments.contains("-h") {
+            write(1, Settings.usage)
+            return 0
+        }
+        if arguments.contains("--version") {
+            write(1, "zero-db \(version)\n")
+            return 0
+        }
+        let settings: Settings
+        do throws(SettingsError) {
+            settings = try Settings(arguments: arguments.filter { $0 != "--print-config" })
+        } catch {
+            write(2, "zero-db: \(error)\nTry zero-db --help.\n")
+            return 2
+        }
+        if arguments.contains("--print-config") {
+            write(1, settings.text)
+            return 0
+        }
+        do throws(StartError) {
+            var server = try start(settings)
+            ready(settings)
+            server.run()
+            return 0
+        } catch {
+            write(2, "zero-db: \(error.description)\n")
+            return 1
+        }
+    }
+
+    /// Why the program did not start.
+    struct StartError: Error {
+        let description: String
+    }
+
+    private static func start(_ settings: Settings) throws(StartError) -> Server {
+        let lock: Int32
+        do throws(SystemError) { try File.makeDirectories(settings.data, mode: 0o700) } catch {
+            throw StartError(description: "\(error)")
+        }
+        lock = zg_open(settings.data + "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        if lock < 0 { throw StartError(description: "\(settings.data)/lock: \(text(lock))") }
+        // The lock lasts as long as the process.
+        if zg_flock(lock, 1) < 0 {
+            throw StartError(description: "\(settings.data) is used by another zero-db")
+        }
+        let disk = FileDisk(directory: settings.data, segmentBytes: settings.segmentBytes)
+        var engine = try open(settings, disk)
+        var doors: [UInt32] = []
+        for allowance in settings.allowances { _ = try ensure(allowance.namespace, &engine) }
+        for door in settings.doors { doors.append(try ensure(door.namespace, &engine)) }
+        do throws(SystemError) {
+            var server = try Server(settings: settings, disk: disk, engine: engine)
+            try listen(settings, doors, &server)
+            return server
+        } catch {
+            throw StartError(description: "\(error)")
+        }
+    }
+
+    private static func open(_ settings: Settings, _ disk: FileDisk) throws(StartError) -> LogEngine {
+        var options = LogOptions()
+        options.segmentBytes = settings.segmentBytes
+        options.policy = settings.sync
+        var random = SystemRandomNumberGenerator()
+        options.fresh = (random.next(), random.next(), random.next())
+        let begun = Clock.monotonicNanoseconds()
+        do throws(LogError) {
+            let engine = try LogEngine.open(disk: disk, options: options, time: UInt64(max(0, Clock.wallNanoseconds())))
+            let report = engine.report
+            let took = (Clock.monotonicNanoseconds() - begun) / 1_000_000
+            EventLog.info(
+                "opened",
+                "segments=\(engine.segmentCount) records=\(report.records) bytes=\(engine.logBytes) cut_bytes=\(report.cutBytes) "
+                    + "clean_stop=\(report.wasClosed) damaged=\(report.damageCount) took_ms=\(took)")
+            for damage in report.damages.prefix(20) {
+                EventLog.error(
+                    "damage",
+                    "segment=\(damage.segment) offset=\(damage.offset) bytes=\(damage.length) "
+                        + "first_sequence=\(damage.lost.lowerBound) end_sequence=\(damage.lost.upperBound) "
+                        + "keys_known=\(damage.isAttributed)")
+            }
+            return engine
+        } catch {
+            throw StartError(description: "\(settings.data): \(Server.message(error))")
+        }
+    }
+
+    private static func ensure(_ name: String, _ engine: inout LogEngine) throws(StartError) -> UInt32 {
+        let bytes = Array(name.utf8)
+        if let id = engine.namespace(named: bytes) { return id }
+        do throws(LogError) {
+            return try engine.createNamespace(
+                bytes, NamespaceSettings(), time: UInt64(max(0, Clock.wallNanoseconds())))
+        } catch {
+            throw StartError(description: "namespace \(name): \(Server.message(error))")
+        }
+    }
+
+    private static func listen(
+        _ settings: Settings, _ doors: [UInt32], _ server: inout Server
+    ) throws(SystemError) {
+        if let path = settings.socket {
+            let descriptor = zg_unix_listen(path, 0o666, 512)
+            if descriptor < 0 { throw SystemError("listen", path, Errno(-descriptor)) }
+            server.watch(.init(descriptor: descriptor, kind: .peers, path: path, isTCP: false))
+        }
+        for (door, namespace) in zip(settings.doors, doors) {
+            // The peer's uid is checked; the mode only has to let it come.
+            let mode = door.uid == nil || door.uid == geteuid() ? door.mode : door.mode | 0o066
+            let descriptor = zg_unix_listen(door.path, mode, 512)
+            if descriptor < 0 { throw SystemError("listen", door.path, Errno(-descriptor)) }
+            server.watch(
+                .init(
+                    descriptor: descriptor, kind: .door(namespace: namespace, uid: door.uid), path: door.path,
+                    isTCP: false))
+        }
+        if let port = settings.port {
+            let descriptor = zg_tcp_listen(settings.address, port, 512)
+            if descriptor < 0 { throw SystemError("listen", "\(settings.address):\(port)", Errno(-descriptor)) }
+            server.watch(.init(descriptor: descriptor, kind: .admin, path: nil, isTCP: true))
+            let isLoopback = settings.address.hasPrefix("127.") || settings.address == "::1"
+            if !isLoopback {
+                EventLog.warning("open_port", "address=\(settings.address) everybody_who_reaches_it=admin")
+            }
+        }
+    }
+
+    /// Tells who started us that clients can connect.
+    private static func ready(_ settings: Settings) {
+        var line = "ready data=\(settings.data)"
+        if let socket = settings.socket { line += " socket=\(socket)" }
+        if let port = settings.port { line += " port=\(port)" }
+        for door in settings.doors { line += " door=\(door.path)" }
+        write(1, line + "\n")
+        if let value = getenv("ZERO_NOTIFY_FD"), let descriptor = Int32(String(cString: value)), descriptor > 2 {
+            write(descriptor, "READY=1\n")
+            _ = Glibc.close(descriptor)
+        }
+    }
+
+    private static func write(_ descriptor: Int32, _ text: String) {
+        let bytes = Array(text.utf8)
+        _ = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+    }
+
+    private static func text(_ code: Int32) -> String { String(cString: strerror(-code)) }
+}

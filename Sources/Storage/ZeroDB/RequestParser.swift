@@ -1,0 +1,126 @@
+/// What stands at the start of a connection's input.
+enum Request {
+    /// A whole command of so many arguments, and bytes.
+    case command(arguments: Int, bytes: Int)
+    /// An empty line of so many bytes.
+    case empty(bytes: Int)
+    /// More bytes are needed, at least so many more.
+    case incomplete(more: Int)
+    /// What came is no request.
+    case invalid(StaticString)
+}
+
+/// Reads requests in place: arguments are places in the input, nothing is copied.
+struct RequestParser {
+    let arguments: UnsafeMutablePointer<Argument>
+    let capacity = Limits.argumentsMax
+
+    init() { arguments = .allocate(capacity: Limits.argumentsMax) }
+
+    @inline(__always)
+    func parse(_ start: UnsafeMutableRawPointer, _ count: Int) -> Request {
+        guard count > 0 else { return .incomplete(more: 1) }
+        if start.load(as: UInt8.self) != UInt8(ascii: "*") { return inline(start, count) }
+        var at = 1
+        guard let wanted = length(start, count, &at) else {
+            return count - 1 > 20 ? .invalid("invalid multibulk length") : shortLine(start, 1, count)
+        }
+        if wanted <= 0 { return .empty(bytes: at) }
+        guard wanted <= capacity else { return .invalid("too many arguments") }
+        for index in 0..<wanted {
+            guard at < count else { return .incomplete(more: 4) }
+            guard start.load(fromByteOffset: at, as: UInt8.self) == UInt8(ascii: "$") else {
+                return .invalid("expected '$'")
+            }
+            let line = at + 1
+            at = line
+            guard let size = length(start, count, &at) else {
+                return count - line > 20 ? .invalid("invalid bulk length") : shortLine(start, line, count)
+            }
+            guard size >= 0, size <= Limits.commandBytesMax, at + size <= Limits.commandBytesMax else {
+                return .invalid("invalid bulk length")
+            }
+            guard at + size + 2 <= count else { return .incomplete(more: at + size + 2 - count) }
+            guard start.load(fromByteOffset: at + size, as: UInt8.self) == 13,
+                start.load(fromByteOffset: at + size + 1, as: UInt8.self) == 10
+            else { return .invalid("a bulk string does not end with CR LF") }
+            (arguments + index).initialize(to: Argument(base: UnsafeRawPointer(start + at), count: size))
+            at += size + 2
+        }
+        return .command(arguments: wanted, bytes: at)
+    }
+
+    /// A number and CR LF; nil if the line is not whole or not a number.
+    @inline(__always)
+    private func length(_ start: UnsafeRawPointer, _ count: Int, _ at: inout Int) -> Int? {
+        var value = 0
+        var position = at
+        var isNegative = false
+        if position < count, start.load(fromByteOffset: position, as: UInt8.self) == UInt8(ascii: "-") {
+            isNegative = true
+            position += 1
+        }
+        let first = position
+        while position < count {
+            let byte = start.load(fromByteOffset: position, as: UInt8.self)
+            if byte == 13 {
+                guard position > first, position + 1 < count,
+                    start.load(fromByteOffset: position + 1, as: UInt8.self) == 10
+                else { return nil }
+                at = position + 2
+                return isNegative ? -value : value
+            }
+            let digit = byte &- 48
+            guard digit < 10, position - first < 12 else { return nil }
+            value = value * 10 + Int(digit)
+            position += 1
+        }
+        return nil
+    }
+
+    /// A line that has no end yet: fine so far, or already no number.
+    private func shortLine(_ start: UnsafeRawPointer, _ from: Int, _ count: Int) -> Request {
+        for position in from..<max(from, count) {
+            let byte = start.load(fromByteOffset: position, as: UInt8.self)
+            let isNumber = byte &- 48 < 10 || (byte == UInt8(ascii: "-") && position == from)
+            if byte == 13 {
+                guard position + 1 >= count else { return .invalid("invalid length") }
+                return .incomplete(more: 1)
+            }
+            if !isNumber { return .invalid("invalid length") }
+        }
+        return .incomplete(more: 2)
+    }
+
+    /// A line of words, as a person types it; words may stand in double or single quotes.
+    private func inline(_ start: UnsafeMutableRawPointer, _ count: Int) -> Request {
+        var end = 0
+        while end < count, start.load(fromByteOffset: end, as: UInt8.self) != 10 { end += 1 }
+        guard end < count else {
+            return count > Limits.inlineBytesMax ? .invalid("too big inline request") : .incomplete(more: 1)
+        }
+        var found = 0
+        var at = 0
+        while at < end {
+            let byte = start.load(fromByteOffset: at, as: UInt8.self)
+            if byte <= 32 {
+                at += 1
+                continue
+            }
+            guard found < capacity else { return .invalid("too many arguments") }
+            let quote = byte == 34 || byte == 39 ? byte : 0
+            if quote != 0 { at += 1 }
+            let first = at
+            while at < end {
+                let next = start.load(fromByteOffset: at, as: UInt8.self)
+                if quote != 0 ? next == quote : next <= 32 { break }
+                at += 1
+            }
+            if quote != 0 && at == end { return .invalid("unbalanced quotes in request") }
+            (arguments + found).initialize(to: Argument(base: UnsafeRawPointer(start + first), count: at - first))
+            found += 1
+            if quote != 0 { at += 1 }
+        }
+        return found == 0 ? .empty(bytes: end + 1) : .command(arguments: found, bytes: end + 1)
+    }
+}

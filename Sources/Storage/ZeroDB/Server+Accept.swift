@@ -1,0 +1,73 @@
+import CLinux
+import Glibc
+import LogEngine
+
+extension Server {
+    /// Takes new connections; who may not come in is told so.
+    mutating func accept(_ listener: Listener) {
+        for _ in 0..<64 {
+            let descriptor = zg_accept(listener.descriptor)
+            if descriptor == -EMFILE || descriptor == -ENFILE {
+                shed(listener)
+                return
+            }
+            if descriptor < 0 { return }
+            guard Int(descriptor) < connectionCapacity, connectionCount < Limits.connectionsMax else {
+                refuse(descriptor, "ERR max number of clients reached")
+                continue
+            }
+            guard let access = access(listener, descriptor) else {
+                refuse(descriptor, "DENIED this account has no namespace here")
+                continue
+            }
+            if listener.isTCP { zg_db_nodelay(descriptor) }
+            admit(descriptor, access.namespace, access.role)
+        }
+    }
+
+    private mutating func admit(_ descriptor: Int32, _ namespace: UInt32, _ role: UInt8) {
+        let connection = UnsafeMutablePointer<Connection>.allocate(capacity: 1)
+        connection.initialize(
+            to: Connection(descriptor: descriptor, id: nextConnection, namespace: namespace, role: role))
+        nextConnection += 1
+        connections[Int(descriptor)] = connection
+        connectionCount += 1
+        counters.accepted += 1
+        let token = Self.connectionToken | UInt64(descriptor)
+        if zg_epoll_control(epoll, 1, descriptor, UInt32(ZG_READABLE), token) < 0 { close(connection) }
+    }
+
+    private func access(_ listener: Listener, _ descriptor: Int32) -> (namespace: UInt32, role: UInt8)? {
+        let ordinary = engine.namespace(named: Array("default".utf8)) ?? 1
+        if case .admin = listener.kind { return (ordinary, Role.admin) }
+        var (pid, uid, gid): (Int32, UInt32, UInt32) = (0, 0, 0)
+        guard zg_peer(descriptor, &pid, &uid, &gid) == 0 else { return nil }
+        switch listener.kind {
+        case .admin: return (ordinary, Role.admin)
+        case .peers:
+            if uid == 0 || uid == geteuid() { return (ordinary, Role.admin) }
+            guard let allowed = settings.allowances.first(where: { $0.uid == uid }),
+                let namespace = engine.namespace(named: Array(allowed.namespace.utf8))
+            else { return nil }
+            return (namespace, allowed.isReadOnly ? Role.readOnly : Role.readWrite)
+        case .door(let namespace, let only):
+            if let only, uid != only, uid != 0 { return nil }
+            return (namespace, Role.readWrite)
+        }
+    }
+
+    private mutating func refuse(_ descriptor: Int32, _ why: String) {
+        counters.refused += 1
+        let line = Array("-\(why)\r\n".utf8)
+        _ = line.withUnsafeBytes { zg_db_send(descriptor, $0.baseAddress, $0.count) }
+        _ = Glibc.close(descriptor)
+    }
+
+    /// No descriptor is left: with the spare one a client is told instead of kept waiting.
+    private mutating func shed(_ listener: Listener) {
+        _ = Glibc.close(spare)
+        let descriptor = zg_accept(listener.descriptor)
+        if descriptor >= 0 { refuse(descriptor, "ERR max number of clients reached") }
+        spare = zg_open("/dev/null", O_RDONLY | O_CLOEXEC, 0)
+    }
+}

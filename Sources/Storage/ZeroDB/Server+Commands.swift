@@ -1,0 +1,154 @@
+import LogEngine
+
+extension Server {
+    /// Executes one command, whose arguments the parser has just found.
+    @inline(__always)
+    mutating func perform(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        let command = table.find(arguments[0])
+        counters.commands[Int(command.rawValue)] += 1
+        switch command {
+        case .get where count == 2: get(connection)
+        case .set where count >= 3 && connection.pointee.role >= Role.readWrite: set(connection, count)
+        default: performOther(connection, command, count)
+        }
+    }
+
+    /// Everything but the two hot commands.
+    @inline(never)
+    private mutating func performOther(
+        _ connection: UnsafeMutablePointer<Connection>, _ command: Command, _ count: Int
+    ) {
+        guard command != .unknown else {
+            unknown(connection)
+            return
+        }
+        let arity = command.arity
+        guard arity >= 0 ? count == arity : count >= -arity else {
+            fail(connection, "ERR wrong number of arguments for '\(command.name)' command")
+            return
+        }
+        guard connection.pointee.role >= command.role else {
+            fail(connection, "DENIED this connection may not use \(command.name)")
+            return
+        }
+        switch command {
+        case .unknown: break
+        case .get: get(connection)
+        case .set: set(connection, count)
+        case .mget: mget(connection, count)
+        case .mset: mset(connection, count)
+        case .del: delete(connection, count)
+        case .exists: exists(connection, count)
+        case .length: length(connection)
+        case .keyseq: keySequence(connection)
+        case .getseq: getWithSequence(connection)
+        case .scan: scan(connection, count)
+        case .dbsize: databaseSize(connection)
+        case .next: connection.pointee.integer(engine.nextSequence)
+        default: performControl(connection, command, count)
+        }
+    }
+
+    private mutating func performControl(
+        _ connection: UnsafeMutablePointer<Connection>, _ command: Command, _ count: Int
+    ) {
+        switch command {
+        case .ping: ping(connection, count)
+        case .echo: connection.pointee.bulk(arguments[1].bytes)
+        case .hello: hello(connection, count)
+        case .auth: fail(connection, "ERR AUTH is not used here: access is by socket, peer account and namespace")
+        case .select: select(connection)
+        case .epoch: epoch(connection, count)
+        case .quit:
+            connection.pointee.ok()
+            connection.pointee.isClosing = true
+        case .reset:
+            connection.pointee.isResp3 = false
+            connection.pointee.epoch = 0
+            connection.pointee.put("+RESET\r\n")
+        case .time: time(connection)
+        case .info: information(connection)
+        case .command: commands(connection, count)
+        case .client: client(connection, count)
+        case .config: configuration(connection, count)
+        case .nsnew: createNamespace(connection)
+        case .nsdel: removeNamespace(connection)
+        case .nslist: listNamespaces(connection)
+        case .nsinfo: namespaceInformation(connection)
+        case .nsset: changeNamespace(connection)
+        case .nsfence: fence(connection)
+        case .flush: flushNamespace(connection)
+        case .status: connection.pointee.bulk(statusText())
+        case .metrics: connection.pointee.bulk(metricsText())
+        default: break
+        }
+    }
+
+    private mutating func unknown(_ connection: UnsafeMutablePointer<Connection>) {
+        let name = arguments[0]
+        fail(connection, "ERR unknown command '\(String(decoding: name.bytes.prefix(64), as: UTF8.self))'")
+        // A browser that was tricked into talking here must not get further.
+        if name.isWord("POST") || name.isWord("HOST:") { connection.pointee.isClosing = true }
+    }
+
+    mutating func fail(_ connection: UnsafeMutablePointer<Connection>, _ text: String) {
+        counters.errors += 1
+        connection.pointee.error(text)
+    }
+
+    @inline(never)
+    mutating func fail(_ connection: UnsafeMutablePointer<Connection>, _ error: LogError) {
+        if case .corrupt(let segment, let offset) = error {
+            counters.corruptReads += 1
+            EventLog.error("corrupt_record", "segment=\(segment) offset=\(offset)")
+        }
+        if error == .full { counters.refusedFull += 1 }
+        fail(connection, Self.message(error))
+    }
+
+    /// The reply's position from which on it is only true if the turn is committed.
+    @inline(__always)
+    func markUncertain(_ connection: UnsafeMutablePointer<Connection>) {
+        if connection.pointee.uncertain < 0 { connection.pointee.uncertain = connection.pointee.outputEnd }
+    }
+
+    /// What a client reads about an error: a stable code and a sentence.
+    static func message(_ error: LogError) -> String {
+        switch error {
+        case .full: "NOSPACE no space left on the device; nothing was written"
+        case .readOnly: "READONLY the device takes no writes: see read_only_reason in INFO"
+        case .fenced(let epoch): "FENCED writers below epoch \(epoch) are refused"
+        case .conflict(let sequence): "CONFLICT the key's sequence number is \(sequence)"
+        case .exists: "EXISTS the key exists"
+        case .absent: "ERR no such key"
+        case .quota: "QUOTA the namespace would grow over its maxsize"
+        case .noNamespace: "ERR no such namespace"
+        case .namespaceExists: "ERR the namespace exists"
+        case .badName: "ERR a name is 1 to 128 letters, digits, '.', '_' or '-' and does not begin with '.'"
+        case .locked: "LOCKED the namespace is locked"
+        case .frozen: "FROZEN the namespace is frozen"
+        case .worm: "WORM the namespace never changes or removes what was written"
+        case .namespaceUnsupported: "ERR the namespace needs a newer version of zero-db"
+        case .tooLarge: "ERR too large: keys have 1 to 255 bytes, values up to 8388608"
+        case .corrupt(let segment, let offset):
+            "CORRUPT segment \(segment) offset \(offset) does not match its checksum"
+        case .unsupported(let segment, let version, let features):
+            "ERR segment \(segment) has version \(version) and unknown required features \(features)"
+        case .unknownRecord(let segment, let offset, let type):
+            "ERR segment \(segment) offset \(offset) has a record of the unknown type \(type)"
+        case .headerDamaged(let segment): "ERR both headers of segment \(segment) are damaged"
+        case .foreign(let segment): "ERR segment \(segment) belongs to another device"
+        case .unknownFile: "ERR the directory has a manifest, which needs a newer version of zero-db"
+        case .disk(let error): "ERR the disk failed: \(error)"
+        }
+    }
+
+    static func reason(_ reason: ReadOnlyReason?) -> String {
+        switch reason {
+        case nil: ""
+        case .syncFailed(let error): "a sync failed (\(error)); what the disk holds is not known any more"
+        case .writeFailed(let error): "a write failed (\(error))"
+        case .medium: "the medium is read-only"
+        }
+    }
+}

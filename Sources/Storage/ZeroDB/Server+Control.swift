@@ -1,0 +1,296 @@
+import CLinux
+import LogEngine
+
+extension Server {
+    /// `PING [message]`
+    func ping(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        if count > 1 { connection.pointee.bulk(arguments[1].bytes) } else { connection.pointee.put("+PONG\r\n") }
+    }
+
+    /// `HELLO [2|3 [SETNAME name]]`
+    mutating func hello(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        var index = 2
+        if count > 1 {
+            guard let version = arguments[1].number, version == 2 || version == 3 else {
+                fail(connection, "NOPROTO unsupported protocol version")
+                return
+            }
+            while index < count {
+                if arguments[index].isWord("SETNAME"), index + 1 < count {
+                    names[connection.pointee.descriptor] = arguments[index + 1].array
+                    index += 2
+                } else if arguments[index].isWord("AUTH") {
+                    fail(connection, "ERR AUTH is not used here: access is by socket, peer account and namespace")
+                    return
+                } else {
+                    fail(connection, "ERR syntax: HELLO [2|3 [SETNAME name]]")
+                    return
+                }
+            }
+            connection.pointee.isResp3 = version == 3
+        }
+        connection.pointee.map(7)
+        for (key, value) in [("server", "zero-db"), ("version", Program.version)] {
+            connection.pointee.bulk(key)
+            connection.pointee.bulk(value)
+        }
+        connection.pointee.bulk("proto")
+        connection.pointee.integer(connection.pointee.isResp3 ? 3 : 2)
+        connection.pointee.bulk("id")
+        connection.pointee.integer(connection.pointee.id)
+        for (key, value) in [("mode", "standalone"), ("role", "master")] {
+            connection.pointee.bulk(key)
+            connection.pointee.bulk(value)
+        }
+        connection.pointee.bulk("modules")
+        connection.pointee.array(0)
+    }
+
+    /// `SELECT namespace`, by name; `0` is `default`, for clients that only know numbers.
+    mutating func select(_ connection: UnsafeMutablePointer<Connection>) {
+        var name = arguments[1].array
+        if name == [48], engine.namespace(named: name) == nil { name = Array("default".utf8) }
+        guard connection.pointee.role == Role.admin else {
+            if engine.information(connection.pointee.namespace)?.name == name {
+                connection.pointee.ok()
+            } else {
+                fail(connection, "DENIED this connection is bound to its namespace")
+            }
+            return
+        }
+        guard let id = engine.namespace(named: name) else {
+            fail(connection, LogError.noNamespace)
+            return
+        }
+        connection.pointee.namespace = id
+        connection.pointee.ok()
+    }
+
+    /// `EPOCH [n]`: the epoch of this connection's writes.
+    mutating func epoch(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        guard count > 1 else {
+            connection.pointee.integer(connection.pointee.epoch)
+            return
+        }
+        guard let number = arguments[1].number else {
+            fail(connection, "ERR an epoch is a number")
+            return
+        }
+        connection.pointee.epoch = number
+        connection.pointee.ok()
+    }
+
+    /// `TIME`
+    func time(_ connection: UnsafeMutablePointer<Connection>) {
+        connection.pointee.array(2)
+        connection.pointee.bulk(String(now / 1_000_000_000))
+        connection.pointee.bulk(String(now / 1000 % 1_000_000))
+    }
+
+    /// `COMMAND`, `COMMAND COUNT`, `COMMAND DOCS …`
+    func commands(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        let known = Command.allCases.filter { $0 != .unknown }
+        if count > 1, arguments[1].isWord("COUNT") {
+            connection.pointee.integer(UInt64(known.count))
+            return
+        }
+        if count > 1 {
+            // Clients ask for documentation to complete what a person types; there is none in this form.
+            connection.pointee.map(0)
+            return
+        }
+        connection.pointee.array(known.count)
+        for command in known {
+            connection.pointee.array(6)
+            connection.pointee.bulk(
+                UnsafeRawBufferPointer(start: command.name.utf8Start, count: command.name.utf8CodeUnitCount))
+            if command.arity < 0 {
+                connection.pointee.put(":-")
+                connection.pointee.put(byte: UInt8(48 + -command.arity))
+                connection.pointee.put("\r\n")
+            } else {
+                connection.pointee.integer(UInt64(command.arity))
+            }
+            connection.pointee.array(1)
+            connection.pointee.put(command.role == Role.readOnly ? "+readonly\r\n" : "+write\r\n")
+            let first = UInt64(command.firstKey)
+            for number in [first, first, first] { connection.pointee.integer(number) }
+        }
+    }
+
+    /// `CLIENT ID | GETNAME | SETNAME name | SETINFO attribute value | NO-EVICT … | NO-TOUCH …`
+    mutating func client(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        let what = arguments[1]
+        let descriptor = connection.pointee.descriptor
+        if what.isWord("ID") {
+            connection.pointee.integer(connection.pointee.id)
+        } else if what.isWord("GETNAME") {
+            if let name = names[descriptor] { connection.pointee.bulk(name) } else { connection.pointee.null() }
+        } else if what.isWord("SETNAME"), count == 3 {
+            guard arguments[2].count <= 128, arguments[2].bytes.allSatisfy({ (33...126).contains($0) }) else {
+                fail(connection, "ERR a client's name has at most 128 printable characters and no space")
+                return
+            }
+            names[descriptor] = arguments[2].array
+            connection.pointee.ok()
+        } else if what.isWord("SETINFO"), count == 4 {
+            connection.pointee.ok()
+        } else if what.isWord("NO-EVICT") || what.isWord("NO-TOUCH") {
+            connection.pointee.ok()
+        } else {
+            fail(connection, "ERR CLIENT knows ID, GETNAME, SETNAME, SETINFO")
+        }
+    }
+
+    /// `CONFIG GET pattern…`
+    mutating func configuration(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        guard arguments[1].isWord("GET"), count > 2 else {
+            fail(connection, "ERR CONFIG knows GET only: settings are flags of zero-db")
+            return
+        }
+        let appendfsync = settings.sync == .always ? "always" : settings.sync == .interval ? "everysec" : "no"
+        let values = [
+            ("save", ""), ("appendonly", "yes"), ("appendfsync", appendfsync), ("maxmemory", "0"), ("databases", "1"),
+            ("maxclients", String(Limits.connectionsMax)), ("segment-size", String(settings.segmentBytes)),
+        ]
+        let found = values.filter { item in
+            (2..<count).contains { index in
+                Array(item.0.utf8).withUnsafeBytes { Pattern.matches(arguments[index].bytes, $0) }
+            }
+        }
+        connection.pointee.map(found.count)
+        for (name, value) in found {
+            connection.pointee.bulk(name)
+            connection.pointee.bulk(value)
+        }
+    }
+
+    // MARK: Namespaces
+
+    /// `NSNEW name`
+    mutating func createNamespace(_ connection: UnsafeMutablePointer<Connection>) {
+        do throws(LogError) {
+            _ = try engine.createNamespace(arguments[1].array, NamespaceSettings(), time: now)
+            connection.pointee.ok()
+        } catch { failControl(connection, error) }
+    }
+
+    /// `NSDEL name`
+    mutating func removeNamespace(_ connection: UnsafeMutablePointer<Connection>) {
+        let name = arguments[1].array
+        guard name != Array("default".utf8) else {
+            fail(connection, "ERR the default namespace stays")
+            return
+        }
+        do throws(LogError) {
+            guard let id = engine.namespace(named: name) else { throw .noNamespace }
+            guard id != connection.pointee.namespace else {
+                fail(connection, "ERR this connection uses the namespace")
+                return
+            }
+            try engine.removeNamespace(id, time: now)
+            connection.pointee.ok()
+        } catch { failControl(connection, error) }
+    }
+
+    /// `NSLIST`
+    func listNamespaces(_ connection: UnsafeMutablePointer<Connection>) {
+        let names = engine.namespaceNames
+        connection.pointee.array(names.count)
+        for name in names { connection.pointee.bulk(name) }
+    }
+
+    /// `NSINFO name`
+    mutating func namespaceInformation(_ connection: UnsafeMutablePointer<Connection>) {
+        guard let id = engine.namespace(named: arguments[1].array), let info = engine.information(id),
+            connection.pointee.role == Role.admin || id == connection.pointee.namespace
+        else {
+            fail(connection, LogError.noNamespace)
+            return
+        }
+        let settings = info.settings
+        let mode =
+            settings.mode == NamespaceMode.user
+            ? "user" : settings.mode == NamespaceMode.ordered ? "ordered" : "sequential"
+        connection.pointee.bulk(
+            """
+            # namespace
+            name: \(String(decoding: info.name, as: UTF8.self))
+            id: \(info.id)
+            mode: \(mode)
+            entries: \(info.entries)
+            data_size_bytes: \(info.liveBytes)
+            data_limits_bytes: \(settings.maxSize)
+            fence_epoch: \(info.fence)
+            worm: \(settings.isWorm ? "yes" : "no")
+            locked: \(settings.isLocked ? "yes" : "no")
+            frozen: \(settings.isFrozen ? "yes" : "no")
+            created_ns: \(settings.created)
+            index_entries: \(info.slots)
+
+            """)
+    }
+
+    /// `NSSET name property value`
+    mutating func changeNamespace(_ connection: UnsafeMutablePointer<Connection>) {
+        guard let id = engine.namespace(named: arguments[1].array), var settings = engine.information(id)?.settings
+        else {
+            fail(connection, LogError.noNamespace)
+            return
+        }
+        let (property, value) = (arguments[2], arguments[3])
+        let flag = value.number == 1 ? true : value.number == 0 ? false : nil
+        if property.isWord("MAXSIZE"), let number = value.number {
+            settings.maxSize = number
+        } else if property.isWord("WORM"), let flag {
+            settings.isWorm = flag
+        } else if property.isWord("LOCK"), let flag {
+            settings.isLocked = flag
+        } else if property.isWord("FREEZE"), let flag {
+            settings.isFrozen = flag
+        } else {
+            fail(connection, "ERR NSSET knows maxsize <bytes>, worm 0|1, lock 0|1, freeze 0|1")
+            return
+        }
+        do throws(LogError) {
+            try engine.changeNamespace(id, settings, time: now)
+            connection.pointee.ok()
+        } catch { failControl(connection, error) }
+    }
+
+    /// `NSFENCE name epoch`
+    mutating func fence(_ connection: UnsafeMutablePointer<Connection>) {
+        guard let epoch = arguments[2].number, let id = engine.namespace(named: arguments[1].array) else {
+            fail(connection, "ERR NSFENCE namespace epoch")
+            return
+        }
+        guard connection.pointee.role == Role.admin || id == connection.pointee.namespace else {
+            fail(connection, "DENIED this connection is bound to its namespace")
+            return
+        }
+        do throws(LogError) {
+            try engine.fence(id, epoch: epoch, time: now)
+            connection.pointee.ok()
+        } catch { failControl(connection, error) }
+    }
+
+    /// `FLUSH`: only where there is nothing to lose.
+    mutating func flushNamespace(_ connection: UnsafeMutablePointer<Connection>) {
+        do throws(LogError) {
+            if try engine.entryCount(connection.pointee.namespace) == 0 {
+                connection.pointee.ok()
+            } else {
+                fail(connection, "ERR FLUSH is refused: the namespace is not empty and not private")
+            }
+        } catch { fail(connection, error) }
+    }
+
+    /// A definition ends the turn before it; if that failed, everybody who wrote in it has to know.
+    private mutating func failControl(_ connection: UnsafeMutablePointer<Connection>, _ error: LogError) {
+        switch error {
+        case .full, .readOnly, .disk: refuseTurn(error)
+        default: break
+        }
+        if connection.pointee.uncertain < 0 { fail(connection, error) }
+    }
+}

@@ -1,0 +1,336 @@
+import LogEngine
+
+extension Server {
+    // MARK: One key
+
+    /// `GET key`
+    @inline(__always)
+    mutating func get(_ connection: UnsafeMutablePointer<Connection>) {
+        put(connection, value: arguments[1])
+    }
+
+    /// A value or null.
+    @inline(__always)
+    private mutating func put(_ connection: UnsafeMutablePointer<Connection>, value key: Argument) {
+        do throws(LogError) {
+            guard let entry = try engine.find(connection.pointee.namespace, key.bytes) else {
+                counters.misses += 1
+                connection.pointee.null()
+                return
+            }
+            counters.hits += 1
+            if entry.sequence >= engine.turnFirstSequence { markUncertain(connection) }
+            let before = connection.pointee.outputEnd
+            connection.pointee.put(UInt8(ascii: "$"), UInt64(entry.valueLength))
+            connection.pointee.reserveOutput(entry.valueLength + 2)
+            do throws(LogError) {
+                let target = connection.pointee.output + connection.pointee.outputEnd
+                try engine.read(entry, connection.pointee.namespace, key.bytes, into: target)
+            } catch {
+                connection.pointee.outputEnd = before
+                throw error
+            }
+            connection.pointee.outputEnd += entry.valueLength
+            connection.pointee.put("\r\n")
+        } catch { fail(connection, error) }
+    }
+
+    /// `SET key value [IFABSENT | NX | XX | IFSEQ n] [EPOCH e] [RETURN SEQ]`
+    @inline(__always)
+    mutating func set(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        var condition = WriteCondition.none
+        var epoch = connection.pointee.epoch
+        var wantsSequence = false
+        if count > 3, !options(connection, count, &condition, &epoch, &wantsSequence) { return }
+        do throws(LogError) {
+            markUncertain(connection)
+            let sequence = try engine.set(
+                connection.pointee.namespace, arguments[1].bytes, arguments[2].bytes, condition: condition,
+                epoch: epoch,
+                time: now)
+            if wantsSequence { connection.pointee.integer(sequence) } else { connection.pointee.ok() }
+        } catch {
+            switch (error, condition) {
+            case (.exists, _), (.absent, .present): connection.pointee.null()
+            default: fail(connection, error)
+            }
+        }
+    }
+
+    @inline(never)
+    private mutating func options(
+        _ connection: UnsafeMutablePointer<Connection>, _ count: Int, _ condition: inout WriteCondition,
+        _ epoch: inout UInt64, _ wantsSequence: inout Bool
+    ) -> Bool {
+        var index = 3
+        var conditions = 0
+        while index < count {
+            let word = arguments[index]
+            let value = index + 1 < count ? arguments[index + 1] : nil
+            if word.isWord("IFABSENT") || word.isWord("NX") {
+                condition = .absent
+                conditions += 1
+                index += 1
+            } else if word.isWord("XX") {
+                condition = .present
+                conditions += 1
+                index += 1
+            } else if word.isWord("IFSEQ"), let number = value?.number {
+                condition = .sequence(number)
+                conditions += 1
+                index += 2
+            } else if word.isWord("EPOCH"), let number = value?.number {
+                epoch = number
+                index += 2
+            } else if word.isWord("RETURN"), value?.isWord("SEQ") == true {
+                wantsSequence = true
+                index += 2
+            } else {
+                fail(connection, "ERR syntax: SET key value [IFABSENT | IFSEQ n] [EPOCH e] [RETURN SEQ]")
+                return false
+            }
+        }
+        if conditions > 1 { fail(connection, "ERR syntax: one condition only") }
+        return conditions <= 1
+    }
+
+    /// `LENGTH key`
+    mutating func length(_ connection: UnsafeMutablePointer<Connection>) {
+        do throws(LogError) {
+            guard let entry = try engine.find(connection.pointee.namespace, arguments[1].bytes) else {
+                connection.pointee.null()
+                return
+            }
+            if entry.sequence >= engine.turnFirstSequence { markUncertain(connection) }
+            connection.pointee.integer(UInt64(entry.valueLength))
+        } catch { fail(connection, error) }
+    }
+
+    /// `KEYSEQ key`: the sequence number of its version, of its tombstone, or 0.
+    mutating func keySequence(_ connection: UnsafeMutablePointer<Connection>) {
+        do throws(LogError) {
+            let sequence = try engine.version(connection.pointee.namespace, arguments[1].bytes)
+            if sequence >= engine.turnFirstSequence { markUncertain(connection) }
+            connection.pointee.integer(sequence)
+        } catch { fail(connection, error) }
+    }
+
+    /// `GETSEQ key`: sequence number and value, or null.
+    mutating func getWithSequence(_ connection: UnsafeMutablePointer<Connection>) {
+        do throws(LogError) {
+            guard let entry = try engine.find(connection.pointee.namespace, arguments[1].bytes) else {
+                connection.pointee.null()
+                return
+            }
+            if entry.sequence >= engine.turnFirstSequence { markUncertain(connection) }
+            let before = connection.pointee.outputEnd
+            connection.pointee.array(2)
+            connection.pointee.integer(entry.sequence)
+            let errors = counters.errors
+            let value = connection.pointee.outputEnd
+            put(connection, value: arguments[1])
+            if counters.errors != errors {
+                // An error is the whole reply, not an element of one.
+                let count = connection.pointee.outputEnd - value
+                let output = connection.pointee.output
+                (output + before).copyMemory(from: output + value, byteCount: count)
+                connection.pointee.outputEnd = before + count
+            }
+        } catch { fail(connection, error) }
+    }
+
+    // MARK: Many keys
+
+    /// `MGET key…`
+    mutating func mget(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        var total = 0
+        for index in 1..<count {
+            let entry = try? engine.find(connection.pointee.namespace, arguments[index].bytes)
+            total += (entry?.valueLength ?? 0) + 16
+        }
+        guard total <= Limits.replyBytesMax else {
+            fail(connection, "ERR the reply would have \(total) bytes, the limit is \(Limits.replyBytesMax)")
+            return
+        }
+        connection.pointee.array(count - 1)
+        for index in 1..<count { put(connection, value: arguments[index]) }
+    }
+
+    /// `MSET key value…`: all or nothing.
+    mutating func mset(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        guard count % 2 == 1 else {
+            fail(connection, "ERR wrong number of arguments for 'MSET' command")
+            return
+        }
+        var bytes = 0
+        for index in stride(from: 1, to: count, by: 2) {
+            let (key, value) = (arguments[index].count, arguments[index + 1].count)
+            guard key > 0, key <= LogLimits.keyBytesMax, value <= LogLimits.valueBytesMax else {
+                fail(connection, LogError.tooLarge)
+                return
+            }
+            bytes += key + value
+        }
+        do throws(LogError) {
+            markUncertain(connection)
+            let namespace = connection.pointee.namespace
+            let epoch = connection.pointee.epoch
+            try engine.beginBatch(namespace, count: (count - 1) / 2, bytes: bytes, epoch: epoch, time: now)
+            for index in stride(from: 1, to: count, by: 2) {
+                try engine.set(namespace, arguments[index].bytes, arguments[index + 1].bytes, epoch: epoch, time: now)
+            }
+            connection.pointee.ok()
+        } catch { fail(connection, error) }
+    }
+
+    /// `DEL key…`: how many there were.
+    mutating func delete(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        var deleted: UInt64 = 0
+        do throws(LogError) {
+            markUncertain(connection)
+            for index in 1..<count {
+                do throws(LogError) {
+                    try engine.delete(
+                        connection.pointee.namespace, arguments[index].bytes, epoch: connection.pointee.epoch, time: now
+                    )
+                    deleted += 1
+                } catch .absent { continue }
+            }
+            connection.pointee.integer(deleted)
+        } catch { fail(connection, error) }
+    }
+
+    /// `EXISTS key…`
+    mutating func exists(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        do throws(LogError) {
+            var present: UInt64 = 0
+            for index in 1..<count {
+                guard let entry = try engine.find(connection.pointee.namespace, arguments[index].bytes) else {
+                    continue
+                }
+                if entry.sequence >= engine.turnFirstSequence { markUncertain(connection) }
+                present += 1
+            }
+            connection.pointee.integer(present)
+        } catch { fail(connection, error) }
+    }
+
+    /// `SCAN cursor [MATCH pattern] [COUNT n]`
+    mutating func scan(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        guard let cursor = arguments[1].number else {
+            fail(connection, "ERR invalid cursor")
+            return
+        }
+        var wanted = 10
+        var pattern: Argument?
+        var index = 2
+        while index + 1 < count {
+            if arguments[index].isWord("COUNT"), let number = arguments[index + 1].number, number > 0 {
+                wanted = Int(min(number, UInt64(Limits.scanCountMax)))
+            } else if arguments[index].isWord("MATCH") {
+                pattern = arguments[index + 1]
+            } else {
+                break
+            }
+            index += 2
+        }
+        guard index == count else {
+            fail(connection, "ERR syntax: SCAN cursor [MATCH pattern] [COUNT n]")
+            return
+        }
+        do throws(LogError) {
+            let namespace = connection.pointee.namespace
+            let next = try engine.scan(namespace, from: cursor, count: wanted, into: &found)
+            markUncertain(connection)
+            reply(connection, next, keys(namespace, pattern))
+        } catch { fail(connection, error) }
+    }
+
+    /// Keys of what a scan found; what cannot be read is left out and counted.
+    private mutating func keys(_ namespace: UInt32, _ pattern: Argument?) -> [[UInt8]] {
+        var keys: [[UInt8]] = []
+        for entry in found {
+            do throws(LogError) { try engine.readKey(entry, namespace, into: keyBuffer) } catch {
+                counters.corruptReads += 1
+                continue
+            }
+            let key = UnsafeRawBufferPointer(start: keyBuffer, count: entry.keyLength)
+            if let pattern, !Pattern.matches(pattern.bytes, key) { continue }
+            keys.append([UInt8](key))
+        }
+        return keys
+    }
+
+    private func reply(_ connection: UnsafeMutablePointer<Connection>, _ next: UInt64, _ keys: [[UInt8]]) {
+        connection.pointee.array(2)
+        connection.pointee.bulk(String(next))
+        connection.pointee.array(keys.count)
+        for key in keys { connection.pointee.bulk(key) }
+    }
+
+    /// `DBSIZE`
+    mutating func databaseSize(_ connection: UnsafeMutablePointer<Connection>) {
+        do throws(LogError) {
+            markUncertain(connection)
+            connection.pointee.integer(try engine.entryCount(connection.pointee.namespace))
+        } catch { fail(connection, error) }
+    }
+}
+
+/// Patterns of SCAN: `*`, `?`, `[a-z]`, `[^a]`, `\` before a character that means itself.
+enum Pattern {
+    static func matches(_ pattern: UnsafeRawBufferPointer, _ text: UnsafeRawBufferPointer) -> Bool {
+        var (p, t) = (0, 0)
+        var retry: (p: Int, t: Int)?
+        while t < text.count || p < pattern.count {
+            if p < pattern.count, pattern[p] == UInt8(ascii: "*") {
+                retry = (p, t)
+                p += 1
+                continue
+            }
+            var next = p
+            if t < text.count, p < pattern.count, one(pattern, &next, text[t]) {
+                (p, t) = (next, t + 1)
+                continue
+            }
+            // The last star takes one byte more; none before it has to change.
+            guard let last = retry, last.t < text.count else { return false }
+            retry = (last.p, last.t + 1)
+            (p, t) = (last.p + 1, last.t + 1)
+        }
+        return true
+    }
+
+    /// Whether the element at `p` is the byte; moves behind it.
+    private static func one(_ pattern: UnsafeRawBufferPointer, _ p: inout Int, _ byte: UInt8) -> Bool {
+        let first = pattern[p]
+        p += 1
+        switch first {
+        case UInt8(ascii: "?"): return true
+        case UInt8(ascii: "\\") where p < pattern.count:
+            p += 1
+            return pattern[p - 1] == byte
+        case UInt8(ascii: "["):
+            var isNegated = false
+            var isIn = false
+            if p < pattern.count, pattern[p] == UInt8(ascii: "^") {
+                isNegated = true
+                p += 1
+            }
+            while p < pattern.count, pattern[p] != UInt8(ascii: "]") {
+                if p + 2 < pattern.count, pattern[p + 1] == UInt8(ascii: "-"), pattern[p + 2] != UInt8(ascii: "]") {
+                    if (min(pattern[p], pattern[p + 2])...max(pattern[p], pattern[p + 2])).contains(byte) {
+                        isIn = true
+                    }
+                    p += 3
+                } else {
+                    if pattern[p] == byte { isIn = true }
+                    p += 1
+                }
+            }
+            if p < pattern.count { p += 1 }
+            return isIn != isNegated
+        default: return first == byte
+        }
+    }
+}

@@ -1,0 +1,384 @@
+import CLinux
+import Glibc
+import Linux
+import LogEngine
+import Simulation
+
+/// The store behind its sockets: one thread, one loop.
+///
+/// A turn of the loop reads every ready connection and executes what came, hands all new records to the disk with one
+/// write, makes them durable with one sync if that is asked for, and only then sends the turn's replies.
+struct Server: ~Copyable {
+    /// What a listening socket lets in.
+    struct Listener {
+        enum Kind {
+            case admin
+            case peers
+            case door(namespace: UInt32, uid: UInt32?)
+        }
+        var descriptor: Int32
+        var kind: Kind
+        var path: String?
+        var isTCP: Bool
+    }
+
+    /// Tokens of epoll: below this they are not connections.
+    private static let signalToken: UInt64 = 1
+    private static let syncToken: UInt64 = 2
+    private static let listenerToken: UInt64 = 16
+    static let connectionToken: UInt64 = 1 << 32
+
+    let settings: Settings
+    let disk: FileDisk
+    var engine: LogEngine
+    let epoll: Int32
+    let signals: Int32
+    let syncWake: Int32
+    let syncer: OpaquePointer?
+    let table = CommandTable()
+    let parser = RequestParser()
+    let arguments: UnsafeMutablePointer<Argument>
+    var listeners: [Listener] = []
+    /// Connections by descriptor.
+    var connections: UnsafeMutablePointer<UnsafeMutablePointer<Connection>?>
+    let connectionCapacity: Int
+    var connectionCount = 0
+    var nextConnection: UInt64 = 1
+    var names: [Int32: [UInt8]] = [:]
+    var touched: [Int32] = []
+    var waiting: [Int32] = []
+    var counters = Counters()
+    var found: [Entry] = []
+    let keyBuffer: UnsafeMutableRawPointer
+    /// Nanoseconds since 1970 at the start of this turn.
+    var now: UInt64 = 0
+    var monotonic: UInt64 = 0
+    let started: UInt64
+    var lastWrite: UInt64 = 0
+    var lastSync: UInt64 = 0
+    var syncingSequence: UInt64?
+    var wasReadOnly = false
+    var isStopping = false
+    var spare: Int32
+
+    init(settings: Settings, disk: FileDisk, engine: consuming LogEngine) throws(SystemError) {
+        (self.settings, self.disk) = (settings, disk)
+        self.engine = engine
+        epoll = zg_epoll_create()
+        signals = zg_db_signals()
+        syncWake = zg_eventfd()
+        spare = zg_open("/dev/null", O_RDONLY | O_CLOEXEC, 0)
+        for descriptor in [epoll, signals, syncWake] where descriptor < 0 {
+            throw SystemError("epoll", "", Errno(-descriptor))
+        }
+        let limit = zg_db_raise_files()
+        connectionCapacity = Int(min(max(limit, 1024), 1 << 20))
+        connections = .allocate(capacity: connectionCapacity)
+        connections.initialize(repeating: nil, count: connectionCapacity)
+        syncer = settings.sync == .always ? nil : zg_db_syncer_start(syncWake)
+        arguments = parser.arguments
+        keyBuffer = .allocate(byteCount: 256, alignment: 16)
+        started = UInt64(Clock.monotonicNanoseconds())
+        touched.reserveCapacity(1024)
+        waiting.reserveCapacity(1024)
+        _ = zg_epoll_control(epoll, 1, signals, UInt32(ZG_READABLE), Self.signalToken)
+        _ = zg_epoll_control(epoll, 1, syncWake, UInt32(ZG_READABLE), Self.syncToken)
+        tick()
+        lastSync = monotonic
+    }
+
+    deinit {
+        connections.deallocate()
+        keyBuffer.deallocate()
+        arguments.deallocate()
+    }
+
+    mutating func tick() {
+        now = UInt64(max(0, Clock.wallNanoseconds()))
+        monotonic = UInt64(max(0, Clock.monotonicNanoseconds()))
+    }
+
+    mutating func watch(_ listener: Listener) {
+        listeners.append(listener)
+        let token = Self.listenerToken + UInt64(listeners.count - 1)
+        _ = zg_epoll_control(epoll, 1, listener.descriptor, UInt32(ZG_READABLE), token)
+    }
+
+    /// Serves until a signal says to stop.
+    mutating func run() {
+        let events = UnsafeMutablePointer<zg_event_t>.allocate(capacity: 256)
+        defer { events.deallocate() }
+        while !isStopping {
+            let count = Int(zg_epoll_wait(epoll, events, 256, timeout()))
+            tick()
+            counters.turns += 1
+            var position = 0
+            while position < count {
+                handle(events[position])
+                position += 1
+            }
+            resumeWaiting()
+            endTurn()
+            housekeeping()
+        }
+        stop()
+    }
+
+    private func timeout() -> Int32 {
+        if !waiting.isEmpty { return 0 }
+        if engine.needsMark || engine.isDirty { return 100 }
+        return 60_000
+    }
+
+    private mutating func handle(_ event: zg_event_t) {
+        if event.token >= Self.connectionToken {
+            let descriptor = Int32(truncatingIfNeeded: event.token)
+            guard let connection = connections[Int(descriptor)] else { return }
+            if event.events & UInt32(ZG_WRITABLE) != 0 { touch(connection) }
+            if event.events & ~UInt32(ZG_WRITABLE) != 0 { receive(connection) }
+        } else if event.token == Self.signalToken {
+            if zg_db_signal(signals) != 0 { isStopping = true }
+        } else if event.token == Self.syncToken {
+            _ = zg_eventfd_clear(syncWake)
+            collectSync()
+        } else {
+            accept(listeners[Int(event.token - Self.listenerToken)])
+        }
+    }
+
+    // MARK: Bytes in
+
+    private mutating func receive(_ connection: UnsafeMutablePointer<Connection>) {
+        if connection.pointee.isClosing {
+            // Its last replies are on their way; what it still says is not read.
+            touch(connection)
+            return
+        }
+        if connection.pointee.isHeld { return }
+        var budget = Limits.readBytes
+        connection.pointee.reserveInput(2048)
+        while budget > 0 {
+            let room = connection.pointee.inputCapacity - connection.pointee.inputEnd
+            let got = zg_db_receive(
+                connection.pointee.descriptor, connection.pointee.input + connection.pointee.inputEnd, room)
+            if got == -Int(EAGAIN) { break }
+            if got <= 0 {
+                // Its own half is closed; what it asked before that is still answered.
+                execute(connection)
+                connection.pointee.isClosing = true
+                touch(connection)
+                return
+            }
+            counters.bytesIn += UInt64(got)
+            connection.pointee.inputEnd += got
+            budget -= got
+            let isFull = got == room
+            execute(connection)
+            if !isFull || connection.pointee.isHeld || connection.pointee.isClosing { break }
+            connection.pointee.reserveInput(2048)
+        }
+    }
+
+    /// Executes the whole commands in a connection's input.
+    mutating func execute(_ connection: UnsafeMutablePointer<Connection>) {
+        touch(connection)
+        connection.pointee.isHeld = false
+        while connection.pointee.inputStart < connection.pointee.inputEnd, !connection.pointee.isClosing {
+            if connection.pointee.waitingOutput > Limits.outputBytes {
+                hold(connection)
+                return
+            }
+            let start = connection.pointee.input + connection.pointee.inputStart
+            switch parser.parse(start, connection.pointee.inputEnd - connection.pointee.inputStart) {
+            case .command(let count, let bytes):
+                connection.pointee.inputStart += bytes
+                perform(connection, count)
+            case .empty(let bytes):
+                connection.pointee.inputStart += bytes
+            case .incomplete(let more):
+                connection.pointee.reserveInput(more)
+                return
+            case .invalid(let why):
+                counters.protocolErrors += 1
+                connection.pointee.error("ERR Protocol error: \(why)")
+                connection.pointee.isClosing = true
+                connection.pointee.inputStart = connection.pointee.inputEnd
+            }
+        }
+    }
+
+    /// More commands are there, but replies are not taken: go on when they are.
+    private mutating func hold(_ connection: UnsafeMutablePointer<Connection>) {
+        connection.pointee.isHeld = true
+        wait(connection)
+    }
+
+    private mutating func wait(_ connection: UnsafeMutablePointer<Connection>) {
+        if connection.pointee.isWaiting { return }
+        connection.pointee.isWaiting = true
+        waiting.append(connection.pointee.descriptor)
+    }
+
+    private mutating func resumeWaiting() {
+        guard !waiting.isEmpty else { return }
+        let list = waiting
+        waiting.removeAll(keepingCapacity: true)
+        for descriptor in list {
+            guard let connection = connections[Int(descriptor)], connection.pointee.isWaiting else { continue }
+            connection.pointee.isWaiting = false
+            if connection.pointee.waitingOutput <= Limits.outputBytes { execute(connection) }
+        }
+    }
+
+    // MARK: The end of a turn, bytes out
+
+    @inline(__always)
+    mutating func touch(_ connection: UnsafeMutablePointer<Connection>) {
+        if connection.pointee.isTouched { return }
+        connection.pointee.isTouched = true
+        touched.append(connection.pointee.descriptor)
+    }
+
+    mutating func endTurn() {
+        if engine.turnHasWrites { commit() }
+        var index = 0
+        while index < touched.count {
+            if let connection = connections[Int(touched[index])] {
+                connection.pointee.isTouched = false
+                connection.pointee.uncertain = -1
+                flush(connection)
+            }
+            index += 1
+        }
+        touched.removeAll(keepingCapacity: true)
+    }
+
+    /// One write, and one sync if it is to be durable before it is answered.
+    private mutating func commit() {
+        lastWrite = monotonic
+        let sync = settings.sync == .always
+        let begun = sync ? Clock.monotonicNanoseconds() : 0
+        do throws(LogError) { try engine.commit(sync: sync) } catch {
+            refuseTurn(error)
+            return
+        }
+        if sync { countSync(begun) }
+    }
+
+    func elapsed(_ begun: Int64) -> UInt64 { UInt64(max(0, Clock.monotonicNanoseconds() - begun)) }
+
+    private mutating func countSync(_ begun: Int64) {
+        let took = elapsed(begun)
+        counters.syncs += 1
+        counters.syncNanoseconds += took
+        counters.syncNanosecondsMax = max(counters.syncNanosecondsMax, took)
+    }
+
+    /// None of the turn's writes happened: instead of replies that would be lies, an error and the end.
+    mutating func refuseTurn(_ error: LogError) {
+        if error == .full { counters.refusedFull += 1 }
+        EventLog.error("commit_failed", "error=\(error)")
+        for descriptor in touched {
+            guard let connection = connections[Int(descriptor)], connection.pointee.uncertain >= 0 else { continue }
+            connection.pointee.outputEnd = connection.pointee.uncertain
+            connection.pointee.error(Self.message(error))
+            connection.pointee.isClosing = true
+            connection.pointee.inputStart = connection.pointee.inputEnd
+        }
+    }
+
+    private mutating func flush(_ connection: UnsafeMutablePointer<Connection>) {
+        let descriptor = connection.pointee.descriptor
+        while connection.pointee.waitingOutput > 0 {
+            let sent = zg_db_send(
+                descriptor, connection.pointee.output + connection.pointee.outputStart, connection.pointee.waitingOutput
+            )
+            if sent == -Int(EAGAIN) { break }
+            if sent < 0 {
+                close(connection)
+                return
+            }
+            counters.bytesOut += UInt64(sent)
+            connection.pointee.outputStart += sent
+        }
+        if connection.pointee.waitingOutput == 0, connection.pointee.isClosing {
+            close(connection)
+            return
+        }
+        connection.pointee.shrink()
+        let awaits = connection.pointee.waitingOutput > 0
+        if connection.pointee.isHeld, connection.pointee.waitingOutput <= Limits.outputBytes { wait(connection) }
+        // A connection that does not take its replies is not read either: its own buffers fill, and it waits.
+        let interest = UInt32(
+            (awaits ? ZG_WRITABLE : 0)
+                | (connection.pointee.isHeld || connection.pointee.isClosing ? 0 : ZG_READABLE))
+        if awaits != connection.pointee.awaitsWritable || awaits || connection.pointee.isHeld {
+            connection.pointee.awaitsWritable = awaits || connection.pointee.isHeld
+            _ = zg_epoll_control(epoll, 2, descriptor, interest, Self.connectionToken | UInt64(descriptor))
+        }
+    }
+
+    mutating func close(_ connection: UnsafeMutablePointer<Connection>) {
+        let descriptor = connection.pointee.descriptor
+        connections[Int(descriptor)] = nil
+        names[descriptor] = nil
+        connectionCount -= 1
+        connection.pointee.free()
+        connection.deallocate()
+    }
+
+    // MARK: Beside the requests
+
+    private mutating func housekeeping() {
+        if engine.readOnlyReason != nil, !wasReadOnly {
+            wasReadOnly = true
+            EventLog.error("read_only", "reason=\(Self.reason(engine.readOnlyReason))")
+        }
+        guard engine.readOnlyReason == nil else { return }
+        if settings.sync != .always { backgroundSync() }
+        if engine.needsMark, monotonic &- lastWrite > Limits.markNanoseconds, settings.sync != .none {
+            do throws(LogError) { try engine.mark(time: now) } catch {
+                lastWrite = monotonic
+                if error != .full { EventLog.warning("mark_failed", "error=\(error)") }
+            }
+        }
+    }
+
+    private mutating func backgroundSync() {
+        let interval = settings.sync == .interval ? settings.syncMilliseconds * 1_000_000 : Limits.lazySyncNanoseconds
+        guard syncingSequence == nil, monotonic &- lastSync >= interval, let wanted = engine.backgroundSync else {
+            return
+        }
+        guard let syncer, zg_db_syncer_submit(syncer, disk.descriptor(wanted.file)) == 0 else { return }
+        lastSync = monotonic
+        syncingSequence = wanted.sequence
+    }
+
+    private mutating func collectSync() {
+        var result: Int32 = 0
+        guard let syncer, zg_db_syncer_result(syncer, &result) == 1, let sequence = syncingSequence else { return }
+        syncingSequence = nil
+        counters.syncs += 1
+        counters.syncNanoseconds += monotonic &- lastSync
+        counters.syncNanosecondsMax = max(counters.syncNanosecondsMax, monotonic &- lastSync)
+        if result == 0 { engine.noteSynced(sequence) } else { engine.noteSyncFailed(.failed(-result)) }
+    }
+
+    /// Stops in order: what was executed is durable and answered.
+    private mutating func stop() {
+        tick()
+        EventLog.info("stopping")
+        do throws(LogError) { try engine.close(time: now) } catch { EventLog.error("close_failed", "error=\(error)") }
+        for listener in listeners {
+            _ = Glibc.close(listener.descriptor)
+            if let path = listener.path { unlink(path) }
+        }
+        for index in 0..<connectionCapacity {
+            guard let connection = connections[index] else { continue }
+            connection.pointee.isClosing = true
+            flush(connection)
+            if let left = connections[index] { close(left) }
+        }
+        EventLog.info("stopped")
+    }
+}

@@ -1,0 +1,219 @@
+public import LogEngine
+
+/// How `zero-db` is to run: its flags, checked.
+public struct Settings: Sendable {
+    /// A uid that may use one namespace over the Unix socket.
+    public struct Allowance: Sendable, Hashable {
+        /// The peer's uid.
+        public var uid: UInt32
+        /// Its namespace, made if it is missing.
+        public var namespace: String
+        /// Whether it may only read.
+        public var isReadOnly: Bool
+    }
+
+    /// A listening socket that is bound to one namespace.
+    public struct Door: Sendable, Hashable {
+        /// The namespace, made if it is missing.
+        public var namespace: String
+        /// Where the socket is made.
+        public var path: String
+        /// The socket's mode.
+        public var mode: UInt32
+        /// The only uid, beside root, that may come in; nil: whoever the mode lets.
+        public var uid: UInt32?
+    }
+
+    /// The device's directory.
+    public var data = ""
+    /// The Unix socket for administration and allowed uids.
+    public var socket: String?
+    /// The TCP port; nil: none.
+    public var port: UInt16?
+    /// The address that the port listens on.
+    public var address = "127.0.0.1"
+    /// When writes are durable.
+    public var sync = SyncPolicy.always
+    /// Milliseconds between syncs with `interval`.
+    public var syncMilliseconds: UInt64 = 1000
+    /// The size at which a segment ends.
+    public var segmentBytes = 256 << 20
+    /// Who may come over the Unix socket.
+    public var allowances: [Allowance] = []
+    /// Sockets bound to a namespace.
+    public var doors: [Door] = []
+
+    /// The defaults.
+    public init() {}
+
+    static let usage = """
+        usage: zero-db --data DIR [options]
+
+        Zero-DB: an append-only key-value store that speaks the Redis protocol (RESP2 and RESP3).
+
+          --data DIR           the device's directory, made if it is missing
+          --socket PATH        a Unix socket; root and the own uid administrate, others need --allow
+          --port N             a TCP port; whoever reaches it administrates
+          --listen ADDRESS     the address of --port (default 127.0.0.1)
+          --sync WHEN          always: before a write is answered (default); interval: every second; none
+          --sync-interval N    milliseconds of interval (default 1000)
+          --segment-size N     bytes of a segment, 32 MiB to 4 GiB (default 268435456)
+          --allow UID:NS[:ro]  a uid that uses one namespace over --socket; again for more
+          --door NS=PATH[:MODE[:UID]]
+                               a Unix socket bound to one namespace, mode 0600 by default; with UID only
+                               that uid and root may come in; again for more
+          --print-config       print the settings and stop
+          --help, --version
+
+        Without --socket and --port it listens on port 9900 of the loopback address.
+        Numbers of bytes may end in K, M or G.
+
+        """
+}
+
+/// Why the settings cannot be used; the text is for the person who wrote them.
+public struct SettingsError: Error, Sendable, CustomStringConvertible {
+    /// The sentence.
+    public let description: String
+}
+
+extension Settings {
+    /// Reads flags, `--name value` or `--name=value`.
+    public init(arguments: [String]) throws(SettingsError) {
+        self.init()
+        var index = 0
+        while index < arguments.count {
+            var name = arguments[index]
+            var value: String?
+            if let equals = name.firstIndex(of: "="), name.hasPrefix("--") {
+                value = String(name[name.index(after: equals)...])
+                name = String(name[..<equals])
+            }
+            index += 1
+            if value == nil {
+                guard index < arguments.count else { throw Self.wrong(name, "needs a value") }
+                value = arguments[index]
+                index += 1
+            }
+            try set(name, value ?? "")
+        }
+        if data.isEmpty { throw SettingsError(description: "--data DIR is required") }
+        if socket == nil, port == nil, doors.isEmpty { port = 9900 }
+    }
+
+    private mutating func set(_ name: String, _ value: String) throws(SettingsError) {
+        switch name {
+        case "--data": data = value
+        case "--socket": socket = value
+        case "--port":
+            guard let number = UInt16(value) else {
+                throw Self.wrong(name, "is a number from 0 to 65535, not '\(value)'")
+            }
+            port = number
+        case "--listen": address = value
+        case "--sync":
+            switch value {
+            case "always": sync = .always
+            case "interval": sync = .interval
+            case "none": sync = .none
+            default: throw Self.wrong(name, "is always, interval or none, not '\(value)'")
+            }
+        case "--sync-interval":
+            guard let number = UInt64(value), (10...60_000).contains(number) else {
+                throw Self.wrong(name, "is 10 to 60000 milliseconds, not '\(value)'")
+            }
+            syncMilliseconds = number
+        case "--segment-size":
+            guard let number = Self.size(value), (32 << 20...4 << 30).contains(number) else {
+                throw Self.wrong(name, "is 32M to 4G, not '\(value)'")
+            }
+            segmentBytes = Int(number) & ~4095
+        case "--allow": allowances.append(try Self.allowance(value))
+        case "--door": doors.append(try Self.door(value))
+        default: throw SettingsError(description: "unknown option \(name)\(Self.nearest(name))")
+        }
+    }
+
+    private static func wrong(_ name: String, _ why: String) -> SettingsError {
+        SettingsError(description: "\(name) \(why)")
+    }
+
+    private static func size(_ text: String) -> UInt64? {
+        let units: [Character: UInt64] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30]
+        if let last = text.last, let unit = units[last], let number = UInt64(text.dropLast()), number < 1 << 20 {
+            return number * unit
+        }
+        return UInt64(text)
+    }
+
+    private static func allowance(_ text: String) throws(SettingsError) -> Allowance {
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 2 || (parts.count == 3 && parts[2] == "ro"), let uid = UInt32(parts[0]),
+            LogEngine.isName(Array(parts[1].utf8))
+        else { throw wrong("--allow", "is UID:NAMESPACE or UID:NAMESPACE:ro, not '\(text)'") }
+        return Allowance(uid: uid, namespace: parts[1], isReadOnly: parts.count == 3)
+    }
+
+    private static func door(_ text: String) throws(SettingsError) -> Door {
+        let failure = wrong(
+            "--door", "is NAMESPACE=PATH, NAMESPACE=PATH:MODE or NAMESPACE=PATH:MODE:UID, not '\(text)'")
+        guard let equals = text.firstIndex(of: "=") else { throw failure }
+        let name = String(text[..<equals])
+        let parts = text[text.index(after: equals)...].split(separator: ":", omittingEmptySubsequences: false)
+        guard LogEngine.isName(Array(name.utf8)), (1...3).contains(parts.count), !parts[0].isEmpty else {
+            throw failure
+        }
+        var door = Door(namespace: name, path: String(parts[0]), mode: 0o600, uid: nil)
+        if parts.count > 1 {
+            guard let mode = UInt32(parts[1], radix: 8), mode <= 0o777 else { throw failure }
+            door.mode = mode
+        }
+        if parts.count > 2 {
+            guard let uid = UInt32(parts[2]) else { throw failure }
+            door.uid = uid
+        }
+        return door
+    }
+
+    /// " (did you mean --socket?)", if a known option is near.
+    private static func nearest(_ name: String) -> String {
+        let known = [
+            "--data", "--socket", "--port", "--listen", "--sync", "--sync-interval", "--segment-size", "--allow",
+            "--door",
+            "--print-config", "--help", "--version",
+        ]
+        let best = known.map { ($0, distance(Array($0.utf8), Array(name.utf8))) }.min { $0.1 < $1.1 }
+        guard let best, best.1 <= 3 else { return "" }
+        return " (did you mean \(best.0)?)"
+    }
+
+    private static func distance(_ a: [UInt8], _ b: [UInt8]) -> Int {
+        var row = Array(0...b.count)
+        for (i, x) in a.enumerated() {
+            var diagonal = row[0]
+            row[0] = i + 1
+            for (j, y) in b.enumerated() {
+                let next = min(row[j + 1] + 1, row[j] + 1, diagonal + (x == y ? 0 : 1))
+                diagonal = row[j + 1]
+                row[j + 1] = next
+            }
+        }
+        return row[b.count]
+    }
+
+    /// The settings, a line each, as flags.
+    public var text: String {
+        var lines = ["--data \(data)"]
+        if let socket { lines.append("--socket \(socket)") }
+        if let port { lines += ["--port \(port)", "--listen \(address)"] }
+        lines.append("--sync \(sync == .always ? "always" : sync == .interval ? "interval" : "none")")
+        if sync == .interval { lines.append("--sync-interval \(syncMilliseconds)") }
+        lines.append("--segment-size \(segmentBytes)")
+        for item in allowances { lines.append("--allow \(item.uid):\(item.namespace)\(item.isReadOnly ? ":ro" : "")") }
+        for door in doors {
+            let owner = door.uid.map { ":\($0)" } ?? ""
+            lines.append("--door \(door.namespace)=\(door.path):0\(String(door.mode, radix: 8))\(owner)")
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}
