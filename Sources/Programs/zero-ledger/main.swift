@@ -1,0 +1,4 @@
+import LedgerStore
+import Service
+
+Daemon.main("zero-ledger", options: LedgerDaemon.options) { context in try await LedgerDaemon.run(context) }
