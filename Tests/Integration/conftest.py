@@ -1,0 +1,51 @@
+import os
+import subprocess
+
+import pytest
+
+import grid as grids
+
+
+def pytest_collection_modifyitems(items):
+    if os.geteuid() != 0:
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="needs root: namespaces, mounts, cgroups"))
+
+
+@pytest.fixture(scope="session")
+def images():
+    """The example images, made from Debian packages; kept between runs."""
+    subprocess.run([str(grids.ROOT / "script/make-example-images"), str(grids.IMAGES)], check=True)
+    return grids.IMAGES
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory, images):
+    """One grid for all tests that leave it as it was, with the example images imported."""
+    grid = grids.Grid(tmp_path_factory.mktemp("shared"))
+    try:
+        grid.up()
+        grid.image("examples/nginx", "nginx")
+        yield grid
+    finally:
+        grids.remove(grid)
+
+
+@pytest.fixture
+def grid(tmp_path, images):
+    """A grid of its own for a test that harms it."""
+    grid = grids.Grid(tmp_path)
+    try:
+        grid.up()
+        grid.image("examples/nginx", "nginx")
+        yield grid
+    finally:
+        grids.remove(grid)
+
+
+@pytest.fixture
+def deployed(shared):
+    """The contract `hello` on the shared grid, gone afterwards."""
+    shared.zero("deploy", shared.contract(grids.hello()), "--yes")
+    yield shared
+    shared.zero("delete", "hello", "--yes", check=False)

@@ -1,0 +1,152 @@
+"""The node's surface: who may call what, which sockets listen, where secrets are."""
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+import grid as grids
+from grid import hello
+
+ACCOUNTS = {name: 64101 + i for i, name in enumerate(
+    ["identity", "db", "ledger", "storage", "network", "compute", "gateway", "provision", "proxy", "mount", "corex", "dns"])}
+# Every verb of every service and the accounts that may use it (ARCHITECTURE.md); root may use all.
+VERBS = {
+    "core": {"CORE.STATUS": [], "CORE.SHUTDOWN": [], "CORE.RELOAD": []},
+    "identity": {"IDENTITY.NODE": list(ACCOUNTS), "IDENTITY.OPEN": ["mount"], "IDENTITY.STATUS": [], "IDENTITY.METRICS": []},
+    "storage": {f"STORAGE.{v}": ["provision"] for v in ["ENSURE", "REMOVE", "LIST", "SNAPSHOT", "SEND"]},
+    "network": {f"NETWORK.{v}": ["provision"] for v in ["ENSURE", "REMOVE", "LIST"]},
+    "compute": {f"COMPUTE.{v}": ["provision"] for v in ["ENSURE", "REMOVE", "LIST", "ENSURE-ACCESS", "REMOVE-ACCESS"]},
+    "gateway": {f"GATEWAY.{v}": ["provision"] for v in ["ENSURE", "REMOVE", "LIST"]},
+    "provision": {"PROVISION.STATUS": []},
+    "ledger": {"LEDGER.STATUS": []},
+}
+
+TRY = """
+import sys, json
+sys.path.insert(0, %r)
+import grid
+out = {}
+for service, verb in json.loads(sys.argv[2]):
+    try:
+        grid.bus(sys.argv[1] + "/" + service + ".sock", verb, {"unit": "x"} if service == "core" else {})
+        out[verb] = "answered"
+    except grid.BusError as error:
+        out[verb] = error.code
+    except OSError as error:
+        out[verb] = "unreachable %%s" %% error
+print(json.dumps(out))
+"""
+
+
+def test_accounts(shared):
+    pairs = [(s, v) for s, verbs in VERBS.items() for v in verbs if v != "CORE.SHUTDOWN"] + [("core", "CORE.SHUTDOWN")]
+    wrong = []
+    for account, uid in ACCOUNTS.items():
+        run = subprocess.run(
+            ["/usr/bin/python3", "-c", TRY % str(pathlib.Path(__file__).parent), str(shared.run), json.dumps(pairs)],
+            capture_output=True, text=True, user=uid, group=uid, extra_groups=[], cwd="/")
+        assert run.returncode == 0, run.stderr
+        for verb, code in json.loads(run.stdout).items():
+            service = next(s for s, v in pairs if v == verb)
+            allowed = account in VERBS[service][verb]
+            if (code == "DENIED") == allowed or code.startswith("unreachable"):
+                wrong.append((account, verb, code, "allowed" if allowed else "not allowed"))
+    assert wrong == []
+
+
+def test_each_daemon_has_its_account_and_no_more(shared):
+    expected = dict(ACCOUNTS)
+    capabilities = {"storage": True, "network": True}
+    for name in ["identity", "db", "ledger", "storage", "network", "compute", "gateway", "provision"]:
+        status = pathlib.Path(f"/proc/{shared.pid(name)}/status").read_text()
+        uids = re.search(r"Uid:\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)", status).groups()
+        assert set(uids) == {str(expected[name])}, (name, uids)
+        bounding = int(re.search(r"CapBnd:\s+(\w+)", status)[1], 16)
+        effective = int(re.search(r"CapEff:\s+(\w+)", status)[1], 16)
+        if not capabilities.get(name):
+            assert (bounding, effective) == (0, 0), name
+        else:
+            assert bounding == effective and bin(bounding).count("1") <= 6, name
+
+
+def test_listening_sockets(deployed):
+    """Exactly the ledger port and the gateway, nothing else that belongs to this grid."""
+    text = subprocess.run(["ss", "-H", "-ltunp"], capture_output=True, text=True).stdout
+    mine = {pid for pid in deployed.processes()}
+    mine |= {u["pid"] for u in deployed.units().values()}
+    found = set()
+    for line in text.splitlines():
+        pids = {int(p) for p in re.findall(r"pid=(\d+)", line)}
+        if pids & mine:
+            found.add(line.split()[4].rsplit(":", 1)[1])
+    assert found == {str(deployed.http_port), str(deployed.ledger_port)}
+
+
+def test_planted_secrets_are_found_nowhere(shared):
+    secrets = {f"token-{i}": f"planted-{os.urandom(12).hex()}" for i in range(20)}
+    lines = "".join(f"      T{i}: {{ secret: token-{i} }}\n" for i in range(20))
+    text = hello("keeper").replace("    ready:", f"    env:\n{lines}    ready:")
+    words = []
+    for name, value in secrets.items():
+        path = shared.folder / name
+        path.write_text(value)
+        words += ["--secret", f"{name}=@{path}"]
+    shared.zero("deploy", shared.contract(text, "keeper.yaml"), "--yes", *words)
+    try:
+        seen = shared.zero("exec", "keeper", "--", "sh", "-c", "tr '\\0' '\\n' < /proc/1/environ").stdout
+        assert secrets["token-0"] in seen and secrets["token-19"] in seen, "the container has them"
+        for name in secrets:
+            (shared.folder / name).unlink()
+        values = [v.encode() for v in secrets.values()]
+        hits = []
+        for base in (shared.state, shared.run, shared.home):
+            for path in base.rglob("*"):
+                if path.is_file() and "/upper/" not in str(path) and not path.is_socket():
+                    try:
+                        content = path.read_bytes()
+                    except OSError:
+                        continue
+                    hits += [(str(path), v) for v in values if v in content]
+        identity = shared.pid("identity")
+        for name, unit in shared.units().items():
+            if not unit.get("pid") or unit["pid"] == identity:
+                continue
+            proc = pathlib.Path(f"/proc/{unit['pid']}")
+            for part in ("cmdline", "environ"):
+                content = (proc / part).read_bytes()
+                hits += [(f"{name} {part}", v) for v in values if v in content]
+            hits += [(f"{name} memory", v) for v in values if v in memory(unit["pid"])]
+        assert hits == []
+    finally:
+        shared.zero("delete", "keeper", "--yes", check=False)
+
+
+def memory(pid):
+    """What a core file of the process would hold."""
+    content = bytearray()
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem:
+        for line in maps:
+            area, mode = line.split()[:2]
+            if not mode.startswith("rw") or "[v" in line:
+                continue
+            start, end = (int(x, 16) for x in area.split("-"))
+            if end - start > 256 << 20:
+                continue
+            try:
+                mem.seek(start)
+                content += mem.read(end - start)
+            except (OSError, ValueError):
+                continue
+    return bytes(content)
+
+
+def test_resident_memory_and_idle(shared):
+    """Bounds are generous here (debug programs); `make bench` prints the figures of optimised ones."""
+    total = 0
+    for name in grids.CONTROL + ["db"]:
+        status = pathlib.Path(f"/proc/{shared.pid(name)}/status").read_text()
+        total += int(re.search(r"VmRSS:\s+(\d+)", status)[1])
+    assert total < 600_000
