@@ -71,8 +71,10 @@ public final class HTTPServer: Sendable {
             return raw
         }
         guard let server else { return }
-        core.stop()
+        // libmicrohttpd frees upgraded connections when it stops, so every one of them must have ended before.
+        guard core.stop() else { return zg_http_abandon(OpaquePointer(server)) }
         zg_http_stop(OpaquePointer(server))
+        Unmanaged.passUnretained(core).release()
     }
 
     private static func start(
@@ -84,7 +86,7 @@ public final class HTTPServer: Sendable {
             free(certificate)
             free(key)
         }
-        // The core lives as long as the process: connection threads may still hold it when the server object goes.
+        // Connection threads use the core until the server has stopped, which releases it.
         let context = Unmanaged.passRetained(core).toOpaque()
         var raw = zg_http_options_t(
             listener: listener, certificate: certificate, key: key, connections_max: UInt32(options.connectionsMax),
@@ -96,6 +98,7 @@ public final class HTTPServer: Sendable {
             })
         var server: OpaquePointer?
         let code = zg_http_start(&raw, &server)
+        if code < 0 { Unmanaged.passUnretained(core).release() }
         return (server, code)
     }
 }
@@ -104,13 +107,24 @@ public final class HTTPServer: Sendable {
 final class HTTPServerCore: Sendable {
     private let handler: HTTPServer.Handler
     private let isStopping = Atomic<Bool>(false)
-    private let upgraded = Mutex<[ObjectIdentifier: DuplexStream]>([:])
+    /// Upgrades that were promised and have not ended, with their stream once it is there.
+    private let upgrades = Mutex<[ObjectIdentifier: DuplexStream?]>([:])
+    /// How long upgraded connections get to end after their stream was closed.
+    private static let stopSeconds: Int64 = 10
 
     init(_ handler: @escaping HTTPServer.Handler) { self.handler = handler }
 
-    func stop() {
-        isStopping.store(true, ordering: .relaxed)
-        for stream in upgraded.withLock({ Array($0.values) }) { stream.close() }
+    /// Closes upgraded connections; false when some did not end in time.
+    func stop() -> Bool {
+        isStopping.store(true, ordering: .sequentiallyConsistent)
+        let end = Clock.monotonicNanoseconds() + Self.stopSeconds * 1_000_000_000
+        while true {
+            let streams = upgrades.withLock { Array($0.values) }
+            if streams.isEmpty { return true }
+            if Clock.monotonicNanoseconds() > end { return false }
+            for stream in streams { stream?.close() }
+            usleep(5_000)
+        }
     }
 
     var stops: Bool { isStopping.load(ordering: .relaxed) }
@@ -231,37 +245,47 @@ extension HTTPServerCore {
     private final class Upgrading: Sendable {
         let core: HTTPServerCore
         let body: @Sendable (DuplexStream) -> Void
+        private let hasStarted = Atomic<Bool>(false)
+
         init(_ core: HTTPServerCore, _ body: @escaping @Sendable (DuplexStream) -> Void) {
             (self.core, self.body) = (core, body)
+            core.upgrades.withLock { $0[ObjectIdentifier(self)] = .some(nil) }
         }
 
-        func run(_ stream: DuplexStream, _ handle: Int) {
-            let key = ObjectIdentifier(stream)
-            core.upgraded.withLock { $0[key] = stream }
-            if core.stops { stream.close() }
+        func start(_ stream: DuplexStream, _ handle: Int) {
+            hasStarted.store(true, ordering: .relaxed)
+            core.upgrades.withLock { $0[ObjectIdentifier(self)] = stream }
+            startThread { self.run(stream, handle) }
+        }
+
+        private func run(_ stream: DuplexStream, _ handle: Int) {
             body(stream)
             stream.close()
-            core.upgraded.withLock { $0[key] = nil }
             zg_http_upgrade_end(UnsafeMutableRawPointer(bitPattern: handle))
+            forget()
         }
+
+        /// The connection was handed over or ended before that.
+        func finishHandover() { if !hasStarted.load(ordering: .relaxed) { forget() } }
+
+        private func forget() { core.upgrades.withLock { _ = $0.removeValue(forKey: ObjectIdentifier(self)) } }
     }
 
     private func upgrade(
         _ body: @escaping @Sendable (DuplexStream) -> Void, _ headers: [UnsafePointer<CChar>?], _ raw: OpaquePointer
     ) -> Int32 {
+        if stops { return -ESHUTDOWN }
         let context = Unmanaged.passRetained(Upgrading(self, body)).toOpaque()
         return zg_http_reply_upgrade(
             raw, headers, headers.count / 2, context,
             { context, descriptor, early, length, handle in
                 guard let context, let handle else { return }
-                let upgrading = Unmanaged<Upgrading>.fromOpaque(context).takeUnretainedValue()
                 let bytes = early.map { Array(UnsafeRawBufferPointer(start: $0, count: length)) } ?? []
                 let stream = DuplexStream(descriptor: descriptor, early: bytes)
-                let number = Int(bitPattern: handle)
-                startThread { upgrading.run(stream, number) }
+                Unmanaged<Upgrading>.fromOpaque(context).takeUnretainedValue().start(stream, Int(bitPattern: handle))
             },
             { context in
-                if let context { Unmanaged<Upgrading>.fromOpaque(context).release() }
+                if let context { Unmanaged<Upgrading>.fromOpaque(context).takeRetainedValue().finishHandover() }
             })
     }
 }

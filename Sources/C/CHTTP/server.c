@@ -29,7 +29,22 @@ struct zg_http_request {
     int too_large;
     int started;
     int replied;
+    struct stream *upgrade;  // not handed over yet
 };
+
+struct stream {
+    struct zg_http_request *request;
+    void *context;
+    ssize_t (*read)(void *context, void *out, size_t size);
+    void (*upgraded)(void *context, int fd, const void *early, size_t length, void *handle);
+    void (*done)(void *context);
+};
+
+static void free_stream(void *context) {
+    struct stream *stream = context;
+    stream->done(stream->context);
+    free(stream);
+}
 
 // A body above the limit is still read up to this many times the limit, so that the client gets to see the 413.
 enum { OVERFLOW_FACTOR = 4 };
@@ -48,6 +63,8 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     (void)context, (void)connection, (void)code;
     struct zg_http_request *request = *state;
     if (request == NULL) return;
+    // The client went before the switch of protocols.
+    if (request->upgrade != NULL) free_stream(request->upgrade);
     free(request->target);
     free(request->body);
     free(request);
@@ -148,6 +165,11 @@ void zg_http_stop(zg_http_server_t *server) {
     free(server);
 }
 
+void zg_http_abandon(zg_http_server_t *server) {
+    int listener = MHD_quiesce_daemon(server->daemon);
+    if (listener >= 0) close(listener);
+}
+
 const char *zg_http_method(const zg_http_request_t *request) { return request->method; }
 
 const char *zg_http_target(const zg_http_request_t *request) { return request->target; }
@@ -215,14 +237,6 @@ int zg_http_reply(zg_http_request_t *request, uint32_t status, const char *const
     return response == NULL ? -ENOMEM : finish(request, status, headers, pairs, response);
 }
 
-struct stream {
-    struct zg_http_request *request;
-    void *context;
-    ssize_t (*read)(void *context, void *out, size_t size);
-    void (*upgraded)(void *context, int fd, const void *early, size_t length, void *handle);
-    void (*done)(void *context);
-};
-
 static struct stream *new_stream(struct zg_http_request *request, void *context, void (*done)(void *context)) {
     struct stream *stream = calloc(1, sizeof(*stream));
     if (stream == NULL) {
@@ -233,12 +247,6 @@ static struct stream *new_stream(struct zg_http_request *request, void *context,
     stream->context = context;
     stream->done = done;
     return stream;
-}
-
-static void free_stream(void *context) {
-    struct stream *stream = context;
-    stream->done(stream->context);
-    free(stream);
 }
 
 static ssize_t read_stream(void *context, uint64_t position, char *out, size_t size) {
@@ -270,6 +278,7 @@ static void on_upgrade(void *context, struct MHD_Connection *connection, void *s
                        MHD_socket socket, struct MHD_UpgradeResponseHandle *handle) {
     (void)connection, (void)state;
     struct stream *stream = context;
+    stream->request->upgrade = NULL;
     int flags = fcntl(socket, F_GETFL);
     fcntl(socket, F_SETFL, flags & ~O_NONBLOCK);
     int one = 1;
@@ -287,6 +296,7 @@ int zg_http_reply_upgrade(zg_http_request_t *request, const char *const *headers
     struct MHD_Response *response = MHD_create_response_for_upgrade(on_upgrade, stream);
     int result = response == NULL ? -ENOTSUP : finish(request, MHD_HTTP_SWITCHING_PROTOCOLS, headers, pairs, response);
     if (result < 0) free_stream(stream);
+    else request->upgrade = stream;
     return result;
 }
 

@@ -150,7 +150,7 @@ private func callSecret(_ path: String, as uid: UInt32) async throws -> String {
             try await group.waitForAll()
         }
     }
-    #expect(took < .seconds(3))
+    #expect(took < .seconds(10), "one after the other they would take 20 s")
     #expect(active.withLock { $0.most } > 5)
     let late = await #expect(throws: BusError.self) { try await client.call("TOY.HANG") }
     #expect(late?.code == "DEADLINE")
@@ -173,14 +173,14 @@ private func callSecret(_ path: String, as uid: UInt32) async throws -> String {
     }
     defer { toy.stop() }
     let client = toy.client
-    for _ in 0..<200 {
+    for _ in 0..<600 {
         let (body, descriptor) = try await client.receive("TOY.OPEN")
         #expect(body == ["names": ["TOKEN"]])
         let file = Descriptor(try #require(descriptor))
         #expect(try file.readAll(limit: 10, "pipe") == Array("hey".utf8))
     }
     #expect(try await client.call("TOY.OPEN") == ["names": ["TOKEN"]])
-    #expect(try File.list("/proc/self/fd").count < 100)
+    #expect(try File.list("/proc/self/fd").count < 500)
 }
 
 @Test func aClientFindsARestartedServer() async throws {
@@ -190,13 +190,12 @@ private func callSecret(_ path: String, as uid: UInt32) async throws -> String {
     for round in 0..<5 {
         let server = BusServer(service: "toy", socketPath: path)
         server.on("TOY.ROUND", from: []) { _ in ["round": .integer(Int64(round))] }
-        let starter = Task {
-            try await Task.sleep(for: .milliseconds(100))
-            try server.start()
+        startThread {
+            usleep(100_000)
+            try? server.start()
         }
         let answer = try await client.call("TOY.ROUND")
         #expect(answer == ["round": .integer(Int64(round))])
-        try await starter.value
         server.stop()
         try await Task.sleep(for: .milliseconds(50))
     }

@@ -59,7 +59,9 @@ private final class ToyServer: @unchecked Sendable {  // only the thread touches
     }
 }
 
-@Test func callsPipelinesAndErrors() throws {
+@Test func callsPipelinesAndErrors() async throws { try await runBlocking(tryCallsPipelinesAndErrors) }
+
+private func tryCallsPipelinesAndErrors() throws {
     let server = ToyServer("calls") { words in
         words.first == "FAIL" ? (.error("ERR told to"), []) : (.array(words.map { .text($0) }), [])
     }
@@ -72,7 +74,9 @@ private final class ToyServer: @unchecked Sendable {  // only the thread touches
     #expect(replies.last == .array([.text("N"), .text("4999")]))
 }
 
-@Test func bigPipelineDoesNotDeadlock() throws {
+@Test func bigPipelineDoesNotDeadlock() async throws { try await runBlocking(tryBigPipelineDoesNotDeadlock) }
+
+private func tryBigPipelineDoesNotDeadlock() throws {
     let big = RESPValue.bulk([UInt8](repeating: 7, count: 300_000))
     let server = ToyServer("big") { _ in (big, []) }
     defer { server.stop() }
@@ -81,7 +85,9 @@ private final class ToyServer: @unchecked Sendable {  // only the thread touches
     #expect(try client.pipeline(Array(repeating: request, count: 40)) == Array(repeating: big, count: 40))
 }
 
-@Test func deadlineClosedAndReconnect() throws {
+@Test func deadlineClosedAndReconnect() async throws { try await runBlocking(tryDeadlineClosedAndReconnect) }
+
+private func tryDeadlineClosedAndReconnect() throws {
     let server = ToyServer("late") { words in
         if words.first == "SLEEP" { usleep(300_000) }
         return words.first == "DIE" ? nil : (.simple("OK"), [])
@@ -103,7 +109,9 @@ private final class ToyServer: @unchecked Sendable {  // only the thread touches
     }
 }
 
-@Test func descriptorsComeWithReplies() throws {
+@Test func descriptorsComeWithReplies() async throws { try await runBlocking(tryDescriptorsComeWithReplies) }
+
+private func tryDescriptorsComeWithReplies() throws {
     var ends: [Int32] = [-1, -1]
     #expect(pipe(&ends) == 0)
     let readEnd = ends[0]

@@ -26,8 +26,10 @@ typedef struct {
 
 // Starts to serve; 0 or -errno (-EPROTO: the certificate or key is not accepted).
 int zg_http_start(const zg_http_options_t *options, zg_http_server_t **server);
-// Stops; waits for running handlers.
+// Stops; waits for running handlers. No upgraded connection may be left: each had its `zg_http_upgrade_end`.
 void zg_http_stop(zg_http_server_t *server);
+// Only stops to listen; what runs goes on, and the server's memory is never freed.
+void zg_http_abandon(zg_http_server_t *server);
 
 const char *zg_http_method(const zg_http_request_t *request);
 // The request target as sent: path and query, not decoded.
