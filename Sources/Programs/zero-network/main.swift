@@ -1,4 +1,3 @@
 import Network
-import Service
 
 NetworkDaemon.main()
