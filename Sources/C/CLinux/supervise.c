@@ -22,8 +22,8 @@
 
 // MARK: Between fork and exec. Only system calls: no allocation, no stdio.
 
-static void say(int fd, const char *text) {
-    if (fd >= 0 && write(fd, text, strlen(text)) < 0) return;
+static void say(int fd, const char *text, size_t length) {
+    if (write(fd, text, length) < 0) return;
 }
 
 static void fail(int failure, const char *step) {
@@ -37,13 +37,19 @@ static void fail(int failure, const char *step) {
         memcpy(line + used, parts[i], length);
         used += length;
     }
-    if (failure >= 0 && write(failure, line, used) < 0) say(STDERR_FILENO, "zero-core: the failure could not be told\n");
+    if (failure < 0 || write(failure, line, used) < 0) say(STDERR_FILENO, line, used);
     _exit(errno == ENOENT ? 127 : 126);
 }
 
 static void default_signals(void) {
-    struct sigaction action = {.sa_handler = SIG_DFL};
-    for (int number = 1; number < 65; number++) sigaction(number, &action, NULL);
+    // The system call itself: glibc refuses 32 and 33, which a careless parent may have left ignored.
+    struct {
+        void (*handler)(int);
+        unsigned long flags;
+        void (*restorer)(void);
+        uint64_t mask;
+    } action = {SIG_DFL, 0, NULL, 0};
+    for (int number = 1; number < 65; number++) syscall(SYS_rt_sigaction, number, &action, NULL, sizeof(action.mask));
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

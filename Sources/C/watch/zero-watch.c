@@ -51,7 +51,8 @@ static void read_link(void) {
     for (;;) {
         char text[256], space[CMSG_SPACE(sizeof(int))];
         struct iovec part = {text, sizeof(text) - 1};
-        struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof(space)};
+        struct msghdr message = {
+            .msg_iov = &part, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof(space)};
         ssize_t got = recvmsg(link_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) return;
@@ -225,7 +226,8 @@ int main(int argc, char **argv) {
     long long next = 0;
     for (;;) {
         if (core_pid == 0 && milliseconds() >= next && start_core() < 0) next = milliseconds() + 1000;
-        struct pollfd fds[] = {{signals, POLLIN, 0}, {link_fd, POLLIN, 0}, {ready_fd, POLLIN, 0}, {core_pidfd, POLLIN, 0}};
+        struct pollfd fds[] = {
+            {signals, POLLIN, 0}, {link_fd, POLLIN, 0}, {ready_fd, POLLIN, 0}, {core_pidfd, POLLIN, 0}};
         long long left = next - milliseconds();
         poll(fds, 4, core_pid ? -1 : left > 0 ? (int)left : 0);
         if (fds[1].revents & POLLIN) read_link();

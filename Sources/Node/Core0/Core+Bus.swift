@@ -131,7 +131,9 @@ extension Core {
         case "HELLO":
             if words.count > 1, words[1].text == "3" { connection.writer.version = .three }
             let version: Int64 = connection.writer.version == .three ? 3 : 2
-            let facts: [(RESPValue, RESPValue)] = [(.text("server"), .text("zero-core")), (.text("proto"), .integer(version))]
+            let facts: [(RESPValue, RESPValue)] = [
+                (.text("server"), .text("zero-core")), (.text("proto"), .integer(version)),
+            ]
             return connection.writer.value(.map(facts))
         case "COMMAND", "CLIENT": return connection.writer.value(.array([]))
         default: break

@@ -96,8 +96,9 @@ extension Core {
             "fork", "\(key)", Core.spawn(&how, plan.arguments, environment, descriptors, &gate))
         // The child waits: nothing runs that is not in a record. If we die now, it ends by itself.
         let identity = ProcessIdentity(pid: pid)
-        let running = RunningProcess(
+        var running = RunningProcess(
             pid: pid, startTime: identity?.startTime ?? 0, uid: unit.account.uid, started: Core.clock())
+        running.program = plan.arguments.first ?? ""
         do throws(SystemError) {
             try records.write(record(key, running))
         } catch {
@@ -142,7 +143,9 @@ extension Core {
 
 extension Core {
     func readNotice(_ key: ProcessKey) {
-        guard let notice = processes[key]?.notice else { return }
+        guard let running = processes[key], let notice = running.notice else { return }
+        var text = running.noticeText
+        var failure = running.failure
         var buffer = [UInt8](repeating: 0, count: 512)
         var isOpen = true
         while isOpen {
@@ -150,18 +153,24 @@ extension Core {
             if count < 0, errno == EINTR { continue }
             if count < 0 { break }
             if count == 0 { isOpen = false }
-            if (processes[key]?.noticeText.count ?? 0) + count > Limits.noticeBytesMax { isOpen = false }
-            processes[key]?.noticeText += buffer[..<max(0, count)]
+            if text.count + count > Limits.noticeBytesMax { isOpen = false }
+            text += buffer[..<max(0, count)]
         }
         var isReady = false
-        while let end = processes[key]?.noticeText.firstIndex(of: 0x0a) {
-            let line = String(decoding: processes[key]?.noticeText[..<end] ?? [], as: UTF8.self)
-            processes[key]?.noticeText.removeSubrange(...end)
+        while let end = text.firstIndex(of: 0x0a) {
+            let line = String(decoding: text[..<end], as: UTF8.self)
+            text.removeSubrange(...end)
             if line == "READY=1" { isReady = true }
-            if line.hasPrefix("ERROR=") { processes[key]?.failure = String(line.dropFirst(6)) }
+            if line.hasPrefix("ERROR=run program:") {
+                failure = "run \(running.program)" + line.dropFirst(17)
+            } else if line.hasPrefix("ERROR=") {
+                failure = String(line.dropFirst(6))
+            }
         }
+        processes[key]?.noticeText = text
+        processes[key]?.failure = failure
         // The pipe of a unit that says nothing closes when its program runs.
-        if !isOpen, processes[key]?.failure == nil, !supervisor.definition(key).notifies { isReady = true }
+        if !isOpen, failure == nil, !supervisor.definition(key).notifies { isReady = true }
         if isReady || !isOpen { closeNotice(key) }
         if isReady { process(.ready(key)) }
     }

@@ -11,7 +11,9 @@ struct ProcessUse {
     var cpu: Int64 = 0
 
     init(pid: Int32) {
-        guard let text = try? File.readText("/proc/\(pid)/stat", limit: 4096), let end = text.lastIndex(of: ")") else { return }
+        guard let text = try? File.readText("/proc/\(pid)/stat", limit: 4096), let end = text.lastIndex(of: ")") else {
+            return
+        }
         // Field 3 is the first after the name; see proc(5).
         let fields = text[text.index(after: end)...].split(separator: " ")
         func field(_ number: Int) -> Int64 { fields.count > number - 3 ? Int64(fields[number - 3]) ?? 0 : 0 }
@@ -80,7 +82,8 @@ extension Core {
         guard isRoot || !own.isEmpty else { throw .denied("CORE.STATUS is for root and accounts that start units") }
         let names = Set(own.map(\.name))
         var units: [JSONValue] = []
-        for (key, entry) in supervisor.entries.sorted(by: { $0.key < $1.key }) where isRoot || names.contains(key.unit) {
+        for (key, entry) in supervisor.entries.sorted(by: { $0.key < $1.key }) where isRoot || names.contains(key.unit)
+        {
             units.append(document(key, entry))
         }
         guard isRoot else { return .object(["units": .array(units)]) }

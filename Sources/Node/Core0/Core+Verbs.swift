@@ -55,7 +55,9 @@ extension Core {
     /// The unit and instance that a body names, both checked.
     private func key(_ unit: String, _ instance: String?) throws(BusError) -> ProcessKey {
         let key = ProcessKey(unit, instance)
-        if let instance, !UnitDefinition.isInstance(instance) { throw .badRequest("“\(instance)” is no instance's name") }
+        if let instance, !UnitDefinition.isInstance(instance) {
+            throw .badRequest("“\(instance)” is no instance's name")
+        }
         if let known = supervisor.units.units[unit] {
             guard known.isTemplate == (instance != nil) else {
                 throw .badRequest(known.isTemplate ? "\(unit) needs an instance" : "\(unit) has no instances")
@@ -71,7 +73,8 @@ extension Core {
     private func requireRight(_ request: BusRequest, _ key: ProcessKey) throws(BusError) {
         if request.peer.uid == 0 { return }
         if let account = request.peer.account, supervisor.definition(key).startedBy.contains(account) { return }
-        throw .denied("\(request.verb) of \(key.unit) is not for \(request.peer.account?.name ?? "uid \(request.peer.uid)")")
+        throw .denied(
+            "\(request.verb) of \(key.unit) is not for \(request.peer.account?.name ?? "uid \(request.peer.uid)")")
     }
 
     /// Reads `{unit, instance?, …}` and checks the caller's right to it.
@@ -110,7 +113,9 @@ extension Core {
             try requireRoot(request)
             reloadUnits()
             for key in supervisor.entries.keys.sorted() {
-                guard supervisor.definition(key).kind == .control, supervisor.entries[key]?.isLive == true else { continue }
+                guard supervisor.definition(key).kind == .control, supervisor.entries[key]?.isLive == true else {
+                    continue
+                }
                 process(.restart(key, token: nil))
             }
             return .json(.object([:]))
@@ -123,7 +128,9 @@ extension Core {
 
     private func signal(_ request: BusRequest) throws(BusError) -> Answer {
         let (key, name) = try target(request) { reader throws(JSONError) in try reader.string("signal") }
-        guard let number = Signals.asked[name] else { throw .badRequest("signal must be HUP, USR1 or USR2, not “\(name)”") }
+        guard let number = Signals.asked[name] else {
+            throw .badRequest("signal must be HUP, USR1 or USR2, not “\(name)”")
+        }
         guard let running = processes[key] else { throw .notFound("\(key) does not run") }
         sendSignal(key, running.pid, number)
         return .json(.object([:]))

@@ -82,17 +82,18 @@ extension Core {
         let ours = Descriptor(ends[0])
         let theirs = Descriptor(ends[1])
         let input = try Descriptor.open("/dev/null", O_RDONLY)
+        // As it was started, so that a link to the newest version stays one.
+        let first = CommandLine.arguments.first ?? ""
+        let program = first.hasPrefix("/") ? first : Core.executable() ?? first
         let arguments =
-            [watch.program, "--adopt", "\(getpid())", "--core", "/proc/self/exe"] + CommandLine.arguments.dropFirst()
-        var resolved = arguments
-        if let program = Core.executable() { resolved[4] = program }
+            [watch.program, "--adopt", "\(getpid())", "--core", program] + CommandLine.arguments.dropFirst()
         var how = zg_spawn_t()
         (how.capabilities, how.netns, how.input) = (UInt64.max, -1, input.raw)
         (how.output, how.errors, how.failure) = (STDOUT_FILENO, STDERR_FILENO, -1)
         var gate: Int32 = -1
         let environment = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
         let pid = try checked(
-            "fork", "zero-watch", Core.spawn(&how, resolved, environment, [theirs.raw], &gate))
+            "fork", "zero-watch", Core.spawn(&how, arguments, environment, [theirs.raw], &gate))
         try checked("start", "zero-watch", zg_spawn_release(gate))
         watch.pid = pid
         watch.socket = ours.release()

@@ -3,6 +3,8 @@ struct RunningProcess {
     let pid: Int32
     let startTime: UInt64
     let uid: UInt32
+    /// The path of what was to run, for messages.
+    var program = ""
     /// Monotonic nanoseconds.
     let started: UInt64
     /// Reading end of its readiness pipe and its epoll token, while it is open.

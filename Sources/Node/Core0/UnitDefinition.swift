@@ -95,7 +95,8 @@ extension UnitDefinition {
     }
 
     private static let keys = [
-        "description", "exec", "account", "capabilities", "no_new_privs", "directories", "environment", "netns", "after",
+        "description", "exec", "account", "capabilities", "no_new_privs", "directories", "environment", "netns",
+        "after",
         "kind", "started_by", "ready", "ready_timeout", "restart", "stop_signal", "stop_timeout", "log_max", "memory",
         "no_file",
     ]
@@ -141,7 +142,8 @@ extension UnitDefinition {
         }
     }
 
-    private static func account(_ name: String, _ entry: UnitText.Entry, _ subject: String) throws(UnitError) -> Account {
+    private static func account(_ name: String, _ entry: UnitText.Entry, _ subject: String) throws(UnitError) -> Account
+    {
         if let found = Account(name: name) { return found }
         let near = nearest(to: name, among: Account.allCases.map(\.name)).map { "; did you mean “\($0)”?" } ?? ""
         throw UnitError(subject, line: entry.line, "“\(name)” in “\(entry.key)” is not an account" + near)

@@ -27,7 +27,9 @@ struct UnitSet: Sendable {
         for name in units.keys.sorted() {
             let subject = "\(name).unit"
             for other in units[name]?.after ?? [] where units[other] == nil {
-                if invalid[other] != nil { return (name, UnitError(subject, "comes after “\(other)”, which is invalid")) }
+                if invalid[other] != nil {
+                    return (name, UnitError(subject, "comes after “\(other)”, which is invalid"))
+                }
                 let near = nearest(to: other, among: units.keys).map { "; did you mean “\($0)”?" } ?? ""
                 return (name, UnitError(subject, "comes after “\(other)”, which is not a unit" + near))
             }
