@@ -24,12 +24,12 @@ enum NodeCapacity {
             cpu: Int64(processors ?? 1) * 1_000, memory: usable, storage: Int64(clamping: space / 2) / step * step)
     }
 
-    /// This machine's architecture in OCI's fine print: as the ledger names it.
+    /// This machine's architecture as OCI images and the ledger name it.
     static var arch: String {
         #if arch(arm64)
-        "aarch64"
+        "arm64"
         #else
-        "x86_64"
+        "amd64"
         #endif
     }
 }
