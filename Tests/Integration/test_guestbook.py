@@ -11,7 +11,7 @@ def test_guestbook(shared):
     shared.zero("deploy", path, "--yes")
     try:
         assert shared.get("guestbook")[0] == 200
-        status, _ = shared.post("guestbook", "/", "message=first+light")
+        status, _ = shared.post("guestbook", "/", "entry=first+light")
         assert status in (200, 303)
         wait_for("the message", lambda: "first light" in shared.get("guestbook")[1], 10)
         # The names of the contract's network, over both protocols.
