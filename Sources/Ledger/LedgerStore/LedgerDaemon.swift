@@ -36,22 +36,22 @@ public enum LedgerDaemon {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await context.server.run() }
             group.addTask {
-                let setup = LedgerSetup(
-                    storage: storage, signer: signer, folder: folder, log: context.log,
-                    admission: LedgerRules.Admission(rawValue: context.settings.text("admission")) ?? .open)
-                let genesis = try await setup.run()
-                let door = LedgerService(engine: engine, genesis: genesis)
+                // The door is open from the start: who comes too early is told so.
                 let server = try HTTPServer(
                     .init(
                         address: address, port: port, tls: (tls.certificate, tls.key),
                         bodyMax: RecordLimits.recordBytes + 1024)
-                ) { request in await door.answer(request) }
+                ) { request in await LedgerService(engine: engine).answer(request) }
                 defer { server.stop() }
+                Daemon.ready()
+                let setup = LedgerSetup(
+                    storage: storage, signer: signer, folder: folder, log: context.log,
+                    admission: LedgerRules.Admission(rawValue: context.settings.text("admission")) ?? .open)
+                let genesis = try await setup.run()
                 let endpoint = LedgerEndpoint(url: "https://\(address):\(server.port)", pin: tls.pin, id: genesis.id)
                 let path = context.run + "/ledger.json"
                 try await runBlocking { try File.writeAtomically(path, endpoint.value.canonicalBytes, mode: 0o644) }
                 context.log.info("listening", ["url": endpoint.url, "ledger": genesis.id.hex])
-                Daemon.ready()
                 async let scrubbing: Void = scrub(engine)
                 try await engine.run(genesis: genesis)
                 await scrubbing

@@ -29,7 +29,7 @@ extension AdmissionError.Code {
             .wrongRole,
             .outOfScope, .notAuthor, .notStakeholder, .nameNotHeld:
             403
-        case .unknownIdentity, .unknownContract, .unknownCommit, .unknownFarm, .unknownNode: 404
+        case .unknownIdentity, .unknownContract, .unknownCommit, .unknownFarm, .unknownNode, .unknownImage: 404
         case .replayed, .skipped, .contractOver, .nameTaken, .notPending, .duplicate, .notApproved, .oldEpoch,
             .skippedEpoch, .notPlaced, .badVersion, .noCapacity:
             409

@@ -11,7 +11,6 @@ import Synchronization
 /// The ledger's door: HTTP requests to an engine (ARCHITECTURE.md, “The ledger from outside”).
 struct LedgerService: Sendable {
     let engine: LedgerEngine
-    let genesis: Genesis
 
     /// Answers one request; never throws.
     func answer(_ request: HTTPRequest) async -> HTTPResponse {
@@ -53,7 +52,7 @@ struct LedgerService: Sendable {
         case "/v1/records": return try await submit(request)
         case "/v1/genesis":
             try LedgerService.check(request, [])
-            return .json(200, genesis.canonicalBytes)
+            return .json(200, try published().chain.genesis.canonicalBytes)
         case "/v1/checkpoint":
             try LedgerService.check(request, [])
             return .json(200, try published().checkpoint.value.canonicalBytes)

@@ -53,9 +53,11 @@ struct LedgerSetup: Sendable {
     }
 
     private func member() async throws -> PublicKey {
+        var isFirst = true
         while true {
             do { return try await signer.member() } catch {
-                log.warn("waiting", ["for": "identity", "reason": "\(error)"])
+                if isFirst { log.warn("waiting", ["for": "identity", "reason": "\(error)"]) }
+                isFirst = false
                 try await Task.sleep(for: StoreLimits.retryMax)
             }
         }
@@ -64,10 +66,12 @@ struct LedgerSetup: Sendable {
     private func insist<Value: Sendable>(
         _ body: @escaping @Sendable () throws -> Value
     ) async throws -> Value {
+        var isFirst = true
         while true {
             do { return try await runBlocking(body) } catch StorageError.away(let reason) {
-                log.warn("waiting", ["for": "db", "reason": reason])
-                try await Task.sleep(for: StoreLimits.retryMax)
+                if isFirst { log.warn("waiting", ["for": "db", "reason": reason]) }
+                isFirst = false
+                try await Task.sleep(for: StoreLimits.retryFirst)
             }
         }
     }

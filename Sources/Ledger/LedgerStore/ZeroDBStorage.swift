@@ -19,7 +19,7 @@ final class ZeroDBStorage: LedgerStorage {
         let admin = RESPClient(unix: path)
         let made = try ZeroDBStorage.call(admin, ZeroDBStorage.command("NSNEW", namespace), namespace)
         // That it is there already is what we want; who may not make it may still use it.
-        if case .error(let text) = made, ZeroDBStorage.isAway(text) { throw .away(text) }
+        if case .error(let text) = made, ZeroDBStorage.isAway(text), !text.hasPrefix("DENIED") { throw .away(text) }
         let fenced = try ZeroDBStorage.call(
             RESPClient(unix: path, setup: [ZeroDBStorage.command("SELECT", namespace)]),
             ZeroDBStorage.command("NSFENCE", namespace, "\(epoch)"), namespace)
@@ -58,9 +58,7 @@ final class ZeroDBStorage: LedgerStorage {
     }
 
     func remove(_ key: String) throws(StorageError) {
-        let reply = try write(ZeroDBStorage.command("DEL", key), key)
-        if case .error(let text) = reply, text.hasPrefix("ABSENT") || text.hasPrefix("NOTFOUND") { return }
-        try ZeroDBStorage.check(reply, key)
+        try ZeroDBStorage.check(write(ZeroDBStorage.command("DEL", key), key), key)
     }
 
     private func write(_ command: [[UInt8]], _ key: String) throws(StorageError) -> RESPValue {
@@ -84,14 +82,14 @@ final class ZeroDBStorage: LedgerStorage {
         throw isAway(text) ? .away(text) : failure(text, key)
     }
 
-    /// Errors that may pass: the log is being read, the disk is full, a sync is late.
+    /// Errors that may pass: no space, a device that failed a sync, a namespace that is not made yet.
     private static func isAway(_ text: String) -> Bool {
-        ["LOADING", "FULL", "BUSY", "OOM", "TRYAGAIN"].contains { text.hasPrefix($0) }
+        ["NOSPACE", "QUOTA", "READONLY", "DENIED", "FROZEN", "LOCKED", "LOADING"].contains { text.hasPrefix($0) }
     }
 
     private static func failure(_ text: String, _ key: String) -> StorageError {
         if text.hasPrefix("FENCED") { return .fenced(text) }
-        if text.hasPrefix("CORRUPT") || text.hasPrefix("DAMAGED") { return .damaged(key: key, reason: text) }
+        if text.hasPrefix("CORRUPT") { return .damaged(key: key, reason: text) }
         return .refused("\(key): \(text)")
     }
 }
