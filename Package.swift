@@ -100,7 +100,7 @@ let modules: [Module] = [
         ["Bytes", "CanonicalJSON", "Crypto", "Linux", "CLinux", "RESP", "Bus", "Service", "Shim"]),
     Module(
         "Node", "CoreX", .unsafe,
-        ["Bytes", "CanonicalJSON", "Crypto", "Linux", "CLinux", "HTTP", "RESP", "Bus", "Service", "Records"]),
+        ["Bytes", "CanonicalJSON", "Crypto", "Linux", "CLinux", "HTTP", "RESP", "Bus", "Service", "Records", "Shim"]),
     Module(
         "Node", "Provision", .safe,
         [
@@ -114,7 +114,7 @@ let modules: [Module] = [
         [
             "Bytes", "CanonicalJSON", "Crypto", "Linux", "CLinux", "RESP", "Bus", "HTTP", "Terminal", "Records",
             "Contracts",
-            "LedgerState", "LedgerClient", "Flist", "ImageImport", "CoreX",
+            "LedgerState", "LedgerClient", "Flist", "ImageImport", "Shim", "CoreX",
         ]),
 
     // Programs

@@ -38,6 +38,7 @@ public struct AdmissionError: Error, Hashable, Sendable {
         case notAuthor = "not-author"
         case nameTaken = "name-taken"
         case nameNotHeld = "name-not-held"
+        case unknownImage = "unknown-image"
         case notStakeholder = "not-stakeholder"
         case notPending = "not-pending"
         case duplicate

@@ -37,6 +37,13 @@ extension LedgerState {
 
     mutating func apply(_ body: ImageBody, _ record: Record) throws(AdmissionError) {
         let key = StateKey.image(record.author, body.name)
+        if body.isRemoval {
+            guard self[key] != nil else {
+                throw AdmissionError(.unknownImage, body.name, "\(record.author.address) has no image “\(body.name)”")
+            }
+            remove(key)
+            return
+        }
         if self[key] == nil, Int64(index.images[record.author] ?? 0) >= genesis.rules.images {
             throw AdmissionError(.limit, "images", "an identity may have \(genesis.rules.images) images")
         }

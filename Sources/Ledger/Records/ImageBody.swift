@@ -79,6 +79,12 @@ public struct ImageBody: Hashable, Sendable {
         (self.name, self.isPublic, self.index, self.stores) = (name, isPublic, index, stores)
     }
 
+    /// Takes the author's image of that name away: no architectures and no stores. Contracts that run it go on.
+    public init(removing name: String) { self.init(name: name, isPublic: false, index: [], stores: []) }
+
+    /// Whether this takes the image away.
+    public var isRemoval: Bool { index.isEmpty }
+
     /// The body as a document.
     public var value: JSONValue {
         [
@@ -96,6 +102,10 @@ public struct ImageBody: Hashable, Sendable {
         for element in try fields.array("index") { index.append(try Variant(element)) }
         stores = try fields.strings("stores")
         try fields.finish()
+        if index.isEmpty, !isPublic, stores.isEmpty {
+            self.index = []
+            return
+        }
         guard (1...RecordLimits.imageVariants).contains(index.count), Set(index.map(\.arch)).count == index.count else {
             throw fields.refuse("index", "one entry an architecture", found: .integer(Int64(index.count)))
         }

@@ -1,0 +1,187 @@
+import CanonicalJSON
+import Contracts
+import Crypto
+import LedgerState
+import Records
+
+/// A contract file against the ledger of now: what would be signed, and what that would change.
+struct Deployment: Sendable {
+    let draft: ContractDraft
+    let state: LedgerState
+    let identity: LocalIdentity
+    /// The author's contract of that name, where there is one.
+    let id: Digest?
+    let entry: ContractEntry?
+    /// What would be signed. Its secrets are those that are known; `sealed` names those that are new.
+    let contract: Contract
+    let plan: ContractPlan
+    /// Images that are private, by workload: their keys travel with the placement.
+    let privateImages: [String: ImageBody.Variant]
+    /// Secrets whose values are given anew.
+    let fresh: Set<String>
+
+    var previous: Contract? { entry?.approved?.contract }
+    /// Whether the version in force says what the file says.
+    var isUnchanged: Bool { entry?.approved != nil && plan.isEmpty }
+    /// Whether the file says what waits for approvals already.
+    var isPending: Bool {
+        guard let pending = entry?.pending?.contract else { return false }
+        return ContractPlan(from: pending, to: contract).isEmpty && fresh.isEmpty
+    }
+
+    /// Resolves everything that the file names. `given` are secrets whose values are at hand; their boxes are stand-ins
+    /// until `sealed(_:)` replaces them.
+    init(
+        _ draft: ContractDraft, in state: LedgerState, as identity: LocalIdentity, keys: KeyRing, given: Set<String>,
+        now: Int64
+    ) throws {
+        (self.draft, self.state, self.identity) = (draft, state, identity)
+        id = state.contract(of: identity.address, named: draft.name)
+        entry = id.flatMap { state.contract($0) }
+        guard draft.expires > now else {
+            throw draft.locate(
+                ContractError(
+                    .outOfRange, "expires", "the contract ends in the past", why: "it is \(Units.timeText(now)) now",
+                    hint: "choose a later day"))
+        }
+        let resolver = ImageResolver(state: state, identity: identity, keys: keys)
+        var images: [String: ImageReference] = [:]
+        var variants: [String: ImageBody.Variant] = [:]
+        for (name, path) in draft.images {
+            do {
+                let found = try resolver.resolve(name)
+                images[name] = found.reference
+                variants[name] = found.variant
+            } catch let error as ImageResolver.Failure {
+                throw draft.locate(ContractError(.badReference, path, error.what, why: error.why, hint: error.hint))
+            }
+        }
+        let old = entry?.approved?.contract.secrets ?? entry?.pending?.contract?.secrets ?? [:]
+        var secrets: [String: SealedSecret] = [:]
+        var fresh: Set<String> = []
+        for name in draft.secrets {
+            if let sealed = old[name], !given.contains(name) {
+                secrets[name] = sealed
+            } else {
+                secrets[name] = SealedSecret(box: [0], keys: [:])
+                fresh.insert(name)
+            }
+        }
+        self.fresh = fresh
+        let isNew = entry?.approved == nil
+        contract = try draft.resolve(
+            version: isNew ? 1 : (entry?.approved?.version ?? 0) + 1, id: isNew ? nil : id, images: images,
+            identities: try keys.addresses(), secrets: secrets)
+        plan = ContractPlan(from: entry?.approved?.contract, to: contract)
+        var privateImages: [String: ImageBody.Variant] = [:]
+        for container in contract.containers {
+            let name = images.first { $0.value == container.image }?.key
+            if let variant = name.flatMap({ variants[$0] }), variant.key == nil {
+                privateImages[container.name] = variant
+            }
+        }
+        self.privateImages = privateImages
+    }
+
+    /// The contract with its new secrets sealed.
+    func sealed(_ boxes: [String: SealedSecret]) -> Contract {
+        var contract = contract
+        contract.secrets.merge(boxes) { _, new in new }
+        return contract
+    }
+
+    /// Where it would run; errors point into the file. `id` is any hash where the contract has none yet.
+    func placement(of contract: Contract, id: Digest, in state: LedgerState) throws -> Placement {
+        do {
+            return try Placer(nodes: state.nodes, used: state.used(except: id)).place(
+                contract, id: id, previous: state.placement(id)?.body)
+        } catch { throw draft.locate(error) }
+    }
+
+    /// Gateways whose names must be taken first. A name that somebody else holds is an error at its place.
+    func namesToTake() throws -> [String] {
+        var names: [String] = []
+        for (name, path) in draft.gateways where !state.holds(name, identity.address) {
+            if let entry = state.name(name), entry.holder != identity.address,
+                entry.expires + state.genesis.rules.nameGrace > state.time
+            {
+                throw draft.locate(
+                    ContractError(
+                        .badReference, path, "the name `\(name)` is taken",
+                        why: "\(entry.holder.address) holds it until \(Units.timeText(entry.expires))",
+                        hint: "choose another name"))
+            }
+            names.append(name)
+        }
+        return names
+    }
+}
+
+/// Finds images by the names that contracts use.
+struct ImageResolver {
+    let state: LedgerState
+    let identity: LocalIdentity
+    let keys: KeyRing
+
+    struct Failure: Error {
+        var what: String
+        var why: String
+        var hint: String?
+    }
+
+    struct Found {
+        var reference: ImageReference
+        var entry: ImageEntry
+        var variant: ImageBody.Variant
+    }
+
+    /// Yours by its name; another's as `<address or identity>/<name>`; else the only public image of that name.
+    func resolve(_ name: String) throws -> Found {
+        if let entry = state.image(identity.address, name) { return try found(identity.address, entry) }
+        if let slash = name.firstIndex(of: "/") {
+            let (owner, rest) = (String(name[..<slash]), String(name[name.index(after: slash)...]))
+            if let author = (try? PublicKey(address: owner)) ?? (try? keys.load(owner).address),
+                let entry = state.image(author, rest)
+            {
+                return try found(author, entry)
+            }
+        }
+        let others = ImageResolver.all(in: state).filter { $0.entry.body.isPublic && $0.entry.body.name == name }
+        if others.count == 1 { return try found(others[0].author, others[0].entry) }
+        if others.count > 1 {
+            let list = others.map { "\($0.author.address)/\(name)" }.joined(separator: ", ")
+            throw Failure(
+                what: "the image `\(name)` is of several authors", why: "they are \(list)", hint: "write one of them")
+        }
+        let known = ImageResolver.all(in: state).filter { $0.author == identity.address || $0.entry.body.isPublic }.map(
+            \.entry.body.name)
+        let near = nearest(to: name, among: known).map { "did you mean `\($0)`?" }
+        throw Failure(
+            what: "there is no image `\(name)`", why: "the ledger has no record of it",
+            hint: near ?? "import it with `zero image import <path> --name \(name)`")
+    }
+
+    private func found(_ author: PublicKey, _ entry: ImageEntry) throws -> Found {
+        let wanted = Set(state.nodes.map(\.body.arch))
+        guard let variant = entry.body.index.first(where: { wanted.contains($0.arch) || wanted.isEmpty }) else {
+            let has = entry.body.index.map(\.arch).joined(separator: ", ")
+            throw Failure(
+                what: "the image `\(entry.body.name)` does not fit the grid's nodes",
+                why: "it is for \(has), the nodes are \(wanted.sorted().joined(separator: ", "))",
+                hint: "import it for that architecture")
+        }
+        let reference = ImageReference(name: entry.body.name, author: author, root: variant.root, record: entry.record)
+        return Found(reference: reference, entry: entry, variant: variant)
+    }
+
+    /// Every image of the ledger, by author and name.
+    static func all(in state: LedgerState) -> [(author: PublicKey, entry: ImageEntry)] {
+        var images: [(author: PublicKey, entry: ImageEntry)] = []
+        state.forEach { (leaf: StateLeaf) in
+            if case .image(let author, _) = leaf.key, case .image(let entry) = leaf.entry {
+                images.append((author, entry))
+            }
+        }
+        return images.sorted { ($0.entry.body.name, $0.author) < ($1.entry.body.name, $1.author) }
+    }
+}

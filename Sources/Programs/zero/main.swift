@@ -1,0 +1,4 @@
+import CommandLine
+import Glibc
+
+exit(await ZeroProgram.run(Array(Swift.CommandLine.arguments.dropFirst())))
