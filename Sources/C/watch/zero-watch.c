@@ -26,6 +26,7 @@ static const char usage[] =
 
 static struct { char name[NAME_MAX_BYTES]; int fd; } items[ITEMS_MAX];
 static int item_count, link_fd = -1, ready_fd = -1, core_pidfd = -1, waiting_fd = -1, is_background, is_ready, said_bye;
+static int is_leaving;
 static long long started_at;
 static pid_t core_pid;
 static char *core_words[64], store_list[ITEMS_MAX * (NAME_MAX_BYTES + 12) + 32], program[4096];
@@ -46,7 +47,7 @@ static void drop(const char *name) {
     }
 }
 
-/// Takes every message that waits: `store <name>` with a descriptor, `drop <name>`, `bye`.
+/// Takes every message that waits: `store <name>` with a descriptor, `drop <name>`, `leaving`, `bye`.
 static void read_link(void) {
     for (;;) {
         char text[256], space[CMSG_SPACE(sizeof(int))];
@@ -61,6 +62,7 @@ static void read_link(void) {
         struct cmsghdr *header = CMSG_FIRSTHDR(&message);
         if (header && header->cmsg_type == SCM_RIGHTS) memcpy(&fd, CMSG_DATA(header), sizeof(fd));
         if (strcmp(text, "bye") == 0) said_bye = 1;
+        if (strcmp(text, "leaving") == 0) is_leaving = 1;
         if (strncmp(text, "drop ", 5) == 0) drop(text + 5);
         int is_store = strncmp(text, "store ", 6) == 0 && strlen(text + 6) < NAME_MAX_BYTES && fd >= 0;
         if (is_store) drop(text + 6);
@@ -96,6 +98,8 @@ static int start_core(void) {
         if (ready[1] >= 0) fcntl(ready[1], F_SETFD, 0);
         put_number("ZERO_WATCH_FD", pair[1]);
         put_number("ZERO_NOTIFY_FD", ready[1]);
+        // The next one goes on with a shutdown that has begun.
+        put_number("ZERO_WATCH_LEAVING", is_leaving);
         setenv("ZERO_WATCH_STORE", store_list, 1);
         setenv("ZERO_WATCH_PROGRAM", program, 1);
         // Our signals stay blocked: one that comes before zero-core reads them waits for it.

@@ -170,7 +170,11 @@ extension Core {
         var deadline: UInt64?
         if case .start = question { deadline = Core.clock() + Limits.startAnswer }
         pending[token] = PendingAnswer(connection: id, key: event.key, question: question, deadline: deadline)
-        process(event.make(token))
+        if case .shutDown = question {
+            shutDown("pid \(connection.peer.pid)", event.make(token))
+        } else {
+            process(event.make(token))
+        }
     }
 
     /// Answers a request that waited.

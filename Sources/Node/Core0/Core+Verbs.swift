@@ -40,7 +40,6 @@ extension Core {
         case "CORE.SHUTDOWN":
             try requireRoot(request)
             try request.read { _ throws(JSONError) in }
-            log.info("shutdown", ("by", "pid \(request.peer.pid)"))
             return .later(LaterEvent(key: nil) { .shutDown(token: $0) }, .shutDown)
         default:
             let near = nearest(to: request.verb, among: Core.verbs).map { "; did you mean \($0)?" } ?? ""

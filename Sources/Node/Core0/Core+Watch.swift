@@ -12,15 +12,18 @@ struct Watch {
     /// The program, empty where nobody watches.
     var program = ""
     var respawnAt: UInt64?
+    /// The zero-core before this one died while it shut down.
+    var wasLeaving = false
 }
 
-// MARK: Messages: `store <name>` with a descriptor, `drop <name>`, `bye`
+// MARK: Messages: `store <name>` with a descriptor, `drop <name>`, `leaving`, `bye`
 
 extension Core {
     /// Takes over what zero-watch hands to a new zero-core through the environment.
     func takeStoredDescriptors() {
         func value(_ name: String) -> String { getenv(name).map { String(cString: $0) } ?? "" }
         watch.program = value("ZERO_WATCH_PROGRAM")
+        watch.wasLeaving = value("ZERO_WATCH_LEAVING") == "1"
         if let socket = Int32(value("ZERO_WATCH_FD")), socket > 2 {
             _ = zg_close_on_exec(socket, 1)
             _ = zg_socket_nonblocking(socket, 1)

@@ -111,7 +111,7 @@ final class Core {
         takeStoredDescriptors()
         reloadUnits()
         adoptProcesses()
-        process(.begin)
+        if watch.wasLeaving { shutDown("the zero-core before", .shutDown(token: nil)) } else { process(.begin) }
         listen()
         announceReady()
         var events = [zg_event_t](repeating: zg_event_t(), count: 64)
@@ -168,14 +168,19 @@ final class Core {
             let number = zg_signalfd_read(signals)
             guard number > 0 else { break }
             switch number {
-            case SIGTERM, SIGINT:
-                log.info("shutdown", ("by", Signals.name(number)))
-                process(.shutDown(token: nil))
+            case SIGTERM, SIGINT: shutDown(Signals.name(number), .shutDown(token: nil))
             case SIGHUP: reloadUnits()
             default: break
             }
         }
         reap()
+    }
+
+    /// Begins to stop everything; should zero-core die meanwhile, the next one goes on with that.
+    func shutDown(_ by: String, _ event: Supervisor.Event) {
+        log.info("shutdown", ("by", by))
+        sayToWatch("leaving")
+        process(event)
     }
 
     /// Lets the supervisor take an event in and carries out what it decides.

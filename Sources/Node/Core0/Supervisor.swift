@@ -134,9 +134,12 @@ struct Supervisor {
         return soonest
     }
 
-    /// Whether a process was asked to stop for good.
+    /// Whether a process was stopped for good, or is about to be.
     func isStopping(_ key: ProcessKey) -> Bool {
-        if case .stopping(_, _, .nothing) = entries[key]?.phase { true } else { false }
+        switch entries[key]?.phase {
+        case .stopping(_, _, .nothing), .stopped: true
+        default: false
+        }
     }
 
     /// The unit of a process; a stand-in where its file is gone.
@@ -314,8 +317,8 @@ extension Supervisor {
         answerWaiters(key)
         if let unit = units.units[key.unit], !unit.isTemplate {
             entries[key] = Entry(phase: .stopped, changed: now)
-            // A unit that starts by itself was stopped by somebody; that lasts until zero-core starts anew.
-            actions.append(.erase(key))
+            // A unit that starts by itself and was stopped stays so until the node is shut down.
+            actions.append(unit.isAsked || isShuttingDown ? .erase(key) : .record(key))
         } else {
             remove(key)
         }
@@ -385,8 +388,9 @@ extension Supervisor {
                     // Its word may have reached a zero-core that is dead. It lives, so it is left alone.
                     becameReady(key)
                 } else {
-                    let seconds = definition(key).readyTimeout / Time.second
-                    entry.reason = "was not ready within \(seconds) s"
+                    let time = definition(key).readyTimeout
+                    let text = time < Time.second ? "\(time / Time.millisecond) ms" : "\(time / Time.second) s"
+                    entry.reason = "was not ready within \(text)"
                     entries[key] = entry
                     beginStop(key, then: .backoff)
                 }

@@ -174,4 +174,29 @@ extension Nodes {
         kill(watch, SIGTERM)
         #expect(node.eventually { TestNode.processes("", node.root).isEmpty })
     }
+
+    @Test func whatWasStoppedStaysStoppedAndAShutdownIsFinishedByTheNext() throws {
+        let node = try TestNode()
+        defer { node.clean() }
+        try node.unit("a")
+        try node.unit("slow", script: "trap 'sleep 1; exit 0' TERM\necho on\nwhile :; do sleep 0.05; done\n")
+        try node.start()
+        #expect(node.eventually { node.log("slow") == "on\n" })
+        _ = try node.call("CORE.STOP", ["unit": "a"])
+        for _ in 0..<2 {
+            let core = try node.corePid()
+            kill(core, SIGKILL)
+            #expect(node.eventually { try node.corePid() != core })
+            #expect(try node.status()["a"]?["state"] == "stopped")
+        }
+        kill(try node.corePid(), SIGTERM)
+        usleep(200_000)
+        kill(try node.corePid(), SIGKILL)
+        #expect(node.eventually { TestNode.processes("", node.root).isEmpty })
+        #expect(node.log("slow") == "on\n" && !File.exists(node.socket))
+        // The next start is a new one.
+        try node.start()
+        #expect(node.eventually { node.isRunning("a") && node.isRunning("slow") })
+        #expect(try node.end() == [])
+    }
 }

@@ -218,7 +218,8 @@ struct Nodes {
         #expect(status["unset"]?["reason"] == "unset.unit: {nothing} has no value: it is not in core/settings.conf")
         #expect(status["once"]?["state"] == "exited")
         #expect(
-            status["mute"]?["reason"] == "was not ready within 0 s" || (status["mute"]?["restarts"]?.integer ?? 0) > 0)
+            status["mute"]?["reason"] == "was not ready within 300 ms"
+                || (status["mute"]?["restarts"]?.integer ?? 0) > 0)
         // The setting comes: it starts without anybody's help.
         try File.write("\(node.root)/state/core/settings.conf", Array("nothing = 600\n".utf8))
         #expect(node.eventually { node.isRunning("unset") })

@@ -1,4 +1,5 @@
 import Bus
+import Linux
 import Testing
 
 @testable import Core0
@@ -132,6 +133,16 @@ private let plain = "exec = /bin/true\naccount = db\n"
         #expect(
             "\(stranger.invalid["b"] ?? UnitError("", ""))"
                 == "b.unit: comes after “identty”, which is not a unit; did you mean “identity”?")
+    }
+
+    @Test func theUnitsOfTheProductAreValid() {
+        let set = UnitFolder.read("\(File.parent(#filePath))/../../../Packaging/units")
+        #expect(set.invalid.values.map(\.description) == [])
+        #expect(set.units.count >= 13)
+        for unit in set.units.values {
+            #expect(unit.account != .root || unit.name == "shim@", "\(unit.name) needs an account of its own")
+            #expect(!unit.description.isEmpty, "\(unit.name)")
+        }
     }
 
     @Test func namesOfProcesses() {
