@@ -2,6 +2,7 @@
 #ifndef ZG_CLINUX_H
 #define ZG_CLINUX_H
 
+#include "access.h"
 #include "container.h"
 #include "database.h"
 #include "files.h"
