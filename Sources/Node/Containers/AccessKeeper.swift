@@ -58,7 +58,8 @@ actor AccessKeeper {
         let reply = try await core.call("CORE.START", unit(contract, forget: nil), deadline: .seconds(10))
         let state = reply["state"]?.string ?? "unknown"
         if state != "running" {
-            throw .unavailable("corex@\(contract.prefix(16)) is \(state): \(reply["reason"]?.string ?? "no reason told")")
+            throw .unavailable(
+                "corex@\(contract.prefix(16)) is \(state): \(reply["reason"]?.string ?? "no reason told")")
         }
     }
 
@@ -78,7 +79,9 @@ actor AccessKeeper {
     private static func check(_ body: JSONValue) throws(JSONError) -> String {
         var reader = try ObjectReader(body, "access")
         let contract = try reader.string("contract")
-        guard isContract(contract) else { throw reader.refuse("contract", "64 hexadecimal digits", found: .string(contract)) }
+        guard isContract(contract) else {
+            throw reader.refuse("contract", "64 hexadecimal digits", found: .string(contract))
+        }
         _ = try (reader.string("ledger"), reader.string("author"), reader.string("link"))
         for entry in try reader.array("keys") {
             var key = try ObjectReader(entry, "key")

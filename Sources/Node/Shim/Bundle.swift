@@ -118,14 +118,17 @@ struct Bundle {
         var list = [
             mount("/proc", "proc", "proc", []),
             mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
-            mount("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+            mount(
+                "/dev/pts", "devpts", "devpts",
+                ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
             mount("/dev/shm", "tmpfs", "shm", ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
             mount("/dev/mqueue", "mqueue", "mqueue", ["nosuid", "noexec", "nodev"]),
             mount("/sys", "sysfs", "sysfs", ["nosuid", "noexec", "nodev", "ro"]),
             mount("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev", "relatime", "ro"]),
         ]
         for name in ["hosts", "resolv.conf", "hostname"] {
-            list.append(mount("/etc/\(name)", "bind", "\(paths.bundle)/\(name)", ["bind", "nosuid", "nodev", "noexec"]))
+            list.append(
+                mount("/etc/\(name)", "bind", "\(paths.bundle)/\(name)", ["bind", "nosuid", "nodev", "noexec"]))
         }
         if !spec.secrets.isEmpty {
             list.append(mount("/.zero-init", "bind", initPath, ["bind", "ro", "nosuid", "nodev"]))

@@ -56,7 +56,9 @@ extension ContainerSpec {
     }
 
     private func checkLimits() throws(JSONError) {
-        if let cpu = limits.cpuMilli { try expect((1...1_024_000).contains(cpu), "cpu_milli", "1 to 1024000", "\(cpu)") }
+        if let cpu = limits.cpuMilli {
+            try expect((1...1_024_000).contains(cpu), "cpu_milli", "1 to 1024000", "\(cpu)")
+        }
         if let memory = limits.memory {
             try expect((SpecLimits.memoryMin...(1 << 50)).contains(memory), "memory", "8 MiB or more", "\(memory)")
         }
@@ -108,7 +110,8 @@ extension ContainerSpec {
     private static func isAddress(_ text: String) -> Bool {
         !text.isEmpty && text.utf8.count < 46
             && text.utf8.allSatisfy {
-                (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: ":")
+                (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || $0 == UInt8(ascii: ".")
+                    || $0 == UInt8(ascii: ":")
                     || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains($0)
             }
     }

@@ -128,7 +128,8 @@ public enum SpecLimits {
 /// Signals by name, as images and specs write them.
 public enum SignalName {
     private static let table: [String: Int32] = [
-        "HUP": 1, "INT": 2, "QUIT": 3, "ABRT": 6, "KILL": 9, "USR1": 10, "USR2": 12, "TERM": 15, "CONT": 18, "WINCH": 28,
+        "HUP": 1, "INT": 2, "QUIT": 3, "ABRT": 6, "KILL": 9, "USR1": 10, "USR2": 12, "TERM": 15, "CONT": 18,
+        "WINCH": 28,
         "PWR": 30, "RTMIN+3": 37,
     ]
     /// The number of `TERM`, `SIGTERM` or `15`; nil where it is none that makes sense here.

@@ -25,7 +25,8 @@ struct ContainerUser: Equatable {
     private static func named(_ text: String, _ root: Int32) throws(ShimError) -> ContainerUser {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         let users = entries("etc/passwd", root)
-        let found = users.first { $0.count > 5 && $0[0] == parts[0] }
+        let found =
+            users.first { $0.count > 5 && $0[0] == parts[0] }
             ?? users.first { $0.count > 5 && $0[2] == parts[0] }
         let uid = found.flatMap { number($0[2]) } ?? number(parts[0])
         guard let uid else { throw ShimError("user", "the image has no user “\(parts[0])”") }

@@ -66,7 +66,9 @@ struct Runtime {
         guard let text = try? File.readText(log, limit: 1 << 20) else { return nil }
         var found: String?
         for line in text.split(separator: "\n") {
-            guard let value = try? JSONValue(parsing: Array(line.utf8)), value["level"]?.string == "error" else { continue }
+            guard let value = try? JSONValue(parsing: Array(line.utf8)), value["level"]?.string == "error" else {
+                continue
+            }
             found = value["msg"]?.string
         }
         return found.map { String($0.prefix(400)) }

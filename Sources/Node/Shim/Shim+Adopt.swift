@@ -7,7 +7,8 @@ extension Shim {
     /// Takes up a container that an earlier shim started, should it still be there.
     func adopt() {
         guard let record = Self.document(paths.record) else {
-            if let end = Self.document(paths.endRecord), end["identity"] == order.spec.identity, let told = end["state"],
+            if let end = Self.document(paths.endRecord), end["identity"] == order.spec.identity,
+                let told = end["state"],
                 let old = try? ShimState(told)
             {
                 (phase, endedByPolicy, identity) = (.ended, true, order.spec.identity)
@@ -17,7 +18,8 @@ extension Shim {
             }
             return
         }
-        guard record["boot"]?.string == Clock.bootIdentity(), let pid = record["pid"]?.integer.flatMap({ Int32(exactly: $0) }),
+        guard record["boot"]?.string == Clock.bootIdentity(),
+            let pid = record["pid"]?.integer.flatMap({ Int32(exactly: $0) }),
             let start = record["start"]?.string.flatMap({ UInt64($0) })
         else {
             unlink(paths.record)

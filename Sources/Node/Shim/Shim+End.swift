@@ -89,7 +89,8 @@ extension Shim {
         become(name, reason: reason)
         guard let identity else { return }
         do {
-            try File.writeDurably(paths.endRecord, JSONValue.object(["identity": identity, "state": state.json]).canonicalBytes)
+            try File.writeDurably(
+                paths.endRecord, JSONValue.object(["identity": identity, "state": state.json]).canonicalBytes)
         } catch {
             report("error", "record", ["error": "\(error)"])
         }

@@ -28,7 +28,9 @@ public enum ShimProgram {
         while let name = arguments.popFirst() {
             if name == "--help" { say(usage, to: 1, status: 0) }
             if name == "--version" { say(version, to: 1, status: 0) }
-            guard known.contains(name) else { say("zero-shim: unknown option \(name); --help lists them", to: 2, status: 64) }
+            guard known.contains(name) else {
+                say("zero-shim: unknown option \(name); --help lists them", to: 2, status: 64)
+            }
             guard let value = arguments.popFirst() else { say("zero-shim: \(name) needs a value", to: 2, status: 64) }
             options[name] = value
         }
