@@ -37,6 +37,8 @@ public actor ContractReconciler {
 
     /// Sets what is wanted; `known` is what the ledger already has of this node's results.
     public func want(_ desired: DesiredContract?, known: [String: WorkloadResult]?) {
+        // A new placement is a new question, also where the answer is the same.
+        if let desired, let old = core.desired, desired.placement.epoch != old.placement.epoch { reported = nil }
         if reported == nil { reported = known }
         let before = core.inventory
         core.want(desired, at: now())
