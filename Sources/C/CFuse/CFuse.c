@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <fuse3/fuse_lowlevel.h>
 #include <linux/fuse.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -272,6 +273,12 @@ int zg_fuse_mount(int descriptor, const char *mountpoint, const char *source) {
 }
 
 int zg_fuse_unmount(const char *mountpoint) { return umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0; }
+
+void zg_fuse_keep_memory(void) {
+    mallopt(M_MMAP_THRESHOLD, 8 << 20);
+    mallopt(M_TRIM_THRESHOLD, 32 << 20);
+    mallopt(M_ARENA_MAX, 4);
+}
 
 int zg_fuse_open_device(void) {
     int descriptor = open("/dev/fuse", O_RDWR | O_CLOEXEC);

@@ -85,7 +85,7 @@ final class ChunkPipeline: Sendable {
     }
 
     /// What was done so far.
-    var counts: ImportCounts { monitor.update { $0.counts } }
+    var counts: ImportCounts { monitor.withLock { $0.counts } }
 
     /// Queues one piece of a file; waits while too much is queued.
     func submit(_ plain: [UInt8], _ file: FileContent) throws(ImportError) {
@@ -182,8 +182,8 @@ final class ChunkPipeline: Sendable {
     }
 
     private func take(_ job: Job, _ batch: inout Batch) throws(FlistError) {
-        let digest = SHA256.hash(job.plain)
         batch.bytes += job.plain.count
+        let digest = cache == nil ? Digest.zero : SHA256.hash(job.plain)
         if let reference = cache?.reference(digest) {
             batch.known.append((job, digest, reference))
         } else {

@@ -7,18 +7,15 @@ import Synchronization
 
 /// Gets chunks for a mount: from memory, from the folder, from the store; each once, however many ask for it.
 final class ChunkSupply: ChunkSource {
-    /// One fetch that is under way. The supply's monitor protects it.
+    /// One fetch that is under way. The monitor of flights protects it.
     private final class Flight: @unchecked Sendable {
         var result: Result<[UInt8], FlistError>?
     }
 
-    private struct State: Sendable {
-        var flights: [Digest: Flight] = [:]
-        var wishes: [ChunkReference] = []
-    }
 
-    /// Memory for opened content: some files being read at once, with what was read ahead.
-    static let memoryBytes = 64 << 20
+    /// Memory for opened content: some files being read at once, with what was read ahead. The kernel keeps the rest, and
+    /// there is a process a container.
+    static let memoryBytes = 32 << 20
     /// Chunks read ahead that wait for a thread; more are forgotten.
     private static let wishesMax = 64
     private static let retryMilliseconds = 50
@@ -28,7 +25,8 @@ final class ChunkSupply: ChunkSource {
     private let waitMilliseconds: Int
     private let log: Log
     private let memory = BoundedCache<Digest, [UInt8]>(limit: memoryBytes)
-    private let monitor = Monitor(State())
+    private let flights = Monitor<[Digest: Flight]>([:])
+    private let wishes = Monitor<[ChunkReference]>([])
     private let publicSecret = Atomic<Bool>(false)
     /// Whether the store failed last time, so that it is logged once.
     private let isAbsent = Atomic<Bool>(false)
@@ -46,14 +44,14 @@ final class ChunkSupply: ChunkSource {
     /// The plaintext of a chunk. Content is kept in memory; directories are kept decoded by the reader.
     func plaintext(_ reference: ChunkReference, _ kind: ChunkKind) throws(FlistError) -> [UInt8] {
         if kind == .content, let held = memory.value(reference.id) { return held }
-        let (flight, isMine) = monitor.update { state in
-            if let flight = state.flights[reference.id] { return (flight, false) }
+        let (flight, isMine) = flights.withLock { flights in
+            if let flight = flights[reference.id] { return (flight, false) }
             let flight = Flight()
-            state.flights[reference.id] = flight
+            flights[reference.id] = flight
             return (flight, true)
         }
         if !isMine {
-            guard let result = monitor.wait({ _ in flight.result }) else { throw .missing(reference.id) }
+            guard let result = flights.wait({ _ in flight.result }) else { throw .missing(reference.id) }
             return try result.get()
         }
         let result: Result<[UInt8], FlistError>
@@ -66,9 +64,9 @@ final class ChunkSupply: ChunkSource {
         if kind == .content, case .success(let plain) = result {
             memory.insert(reference.id, plain, cost: plain.count + 256)
         }
-        monitor.update { state in
+        flights.update { flights in
             flight.result = result
-            state.flights[reference.id] = nil
+            flights[reference.id] = nil
         }
         return try result.get()
     }
@@ -76,17 +74,14 @@ final class ChunkSupply: ChunkSource {
     /// Gets chunks soon, if nobody does it before.
     func wish(_ references: [ChunkReference]) {
         let wanted = references.filter { !memory.contains($0.id) }
-        if wanted.isEmpty { return }
-        monitor.update { state in
-            for reference in wanted where state.wishes.count < Self.wishesMax && state.flights[reference.id] == nil {
-                state.wishes.append(reference)
-            }
+        for reference in wanted {
+            wishes.updateOne { wishes in if wishes.count < Self.wishesMax { wishes.append(reference) } }
         }
     }
 
     private func readAhead() {
         while true {
-            let next: ChunkReference? = monitor.wait { $0.wishes.isEmpty ? nil : $0.wishes.removeFirst() }
+            let next: ChunkReference? = wishes.wait { $0.isEmpty ? nil : $0.removeFirst() }
             guard let next, !memory.contains(next.id) else { continue }
             // Whoever needs it will see the error.
             _ = try? plaintext(next, .content)

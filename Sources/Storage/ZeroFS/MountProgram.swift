@@ -1,3 +1,4 @@
+import CFuse
 import Flist
 import Glibc
 import Linux
@@ -31,6 +32,7 @@ public enum MountProgram {
         var signals = MountSession.signals
         pthread_sigmask(SIG_BLOCK, &signals, nil)
         signal(SIGPIPE, SIG_IGN)
+        zg_fuse_keep_memory()
         let defaults = node.map { node in
             MountOrder.Defaults(
                 store: "\(node.run)/db.sock", cache: "\(node.state)/mount/cache",

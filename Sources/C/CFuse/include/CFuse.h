@@ -59,6 +59,9 @@ typedef struct zg_fuse_operations {
 int zg_fuse_mount(int descriptor, const char *mountpoint, const char *source);
 // Detaches the mount at `mountpoint`.
 int zg_fuse_unmount(const char *mountpoint);
+// Chunks come and go by the hundred a second: memory that went back to the kernel each time would have to be zeroed
+// again, which costs as much as decrypting. A few arenas bound what many threads hold.
+void zg_fuse_keep_memory(void);
 // Opens /dev/fuse.
 int zg_fuse_open_device(void);
 // 1 where the descriptor belongs to a live mount, 0 where it was never mounted or is dead.
