@@ -110,8 +110,8 @@ struct DeployCommand {
         guard let id else { return }
         let state = try await approved(id, deployment, session)
         guard let contract = state.contract(id)?.approved?.contract else { return }
-        try await place(contract, id, deployment, session, signer, keys, state)
-        let watch = DeployWatch(context: context, session: session, id: id)
+        let epoch = try await place(contract, id, deployment, session, signer, keys, state)
+        let watch = DeployWatch(context: context, session: session, id: id, epoch: epoch)
         if context.invocation.has("detach") { return watch.report(try await session.state(), changed: true) }
         watch.report(try await watch.run(from: nil), changed: true)
     }
@@ -160,15 +160,16 @@ struct DeployCommand {
         return settled
     }
 
+    /// Writes a placement of the approved version, unless it is placed already; the epoch in force.
     private func place(
-        _ contract: Contract, _ id: Digest, _ deployment: Deployment, _ session: LedgerSession, _ signer: Signer,
-        _ keys: [String: [UInt8]],
+        _ contract: Contract, _ id: Digest, _ deployment: Deployment, _ session: LedgerSession, _ signer: Signer, _ keys: [String: [UInt8]],
         _ state: LedgerState
-    ) async throws {
-        if state.placement(id)?.body.version == contract.version { return }
+    ) async throws -> Int64 {
+        if let placed = state.placement(id)?.body, placed.version == contract.version { return placed.epoch }
         let bare = try deployment.placement(of: contract, id: id, in: state)
         let placement = try SecretValues.seal(
             bare, of: contract, known: keys, images: deployment.privateImages, by: signer, in: state)
         try await session.write(.placement(placement), by: signer)
+        return placement.epoch
     }
 }

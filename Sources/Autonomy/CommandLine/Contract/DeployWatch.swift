@@ -12,16 +12,19 @@ struct DeployWatch {
     let context: Context
     let session: LedgerSession
     let id: Digest
+    /// The placement that is waited for; what nodes said of earlier ones does not count.
+    var epoch: Int64 = 0
 
     /// Waits; `state` is looked at first where there is one.
     func run(from state: LedgerState?) async throws -> LedgerState {
         if let state, state.status(id) == .deployed { return state }
         let seconds = try context.seconds("timeout", default: 120)
-        let id = id
+        let (id, epoch) = (id, epoch)
         let progress = Progress("waiting for the node", on: context.console)
         let shown = ShownStates(context.console, progress)
         let final = try await session.following { follower in
             await follower.state(deadline: .seconds(seconds)) { state in
+                guard (state.placement(id)?.body.epoch ?? Int64.max) >= epoch else { return false }
                 shown.show(WorkloadRow.rows(of: id, in: state))
                 return [.deployed, .failed, .cancelled, .cancelling, nil].contains(state.status(id))
             }

@@ -12,8 +12,8 @@ struct LogsCommand {
 
     init(_ context: Context) { self.context = context }
 
-    /// Records asked for where no number was given: more than a log ring holds.
-    private static let everything = 1_000_000
+    /// Records asked for where no number was given: as many as Core-X gives.
+    private static let everything = 100_000
 
     func run() async throws {
         var tail = LogsCommand.everything

@@ -126,22 +126,7 @@ struct ImageCommand {
         let arch = image.architecture.replacing("/", with: "-")
         return ImageBody.Variant(
             arch: arch, root: image.root.id, key: isPublic ? key : nil, sealed: isPublic ? nil : sealed,
-            config: ImageCommand.config(image.config), size: Int64(image.totals.bytes))
-    }
-
-    /// What of an OCI configuration decides how a container starts, under this grid's names.
-    static func config(_ oci: JSONValue) -> JSONValue {
-        let names = [
-            ("Entrypoint", "entrypoint"), ("Cmd", "cmd"), ("Env", "env"), ("User", "user"), ("WorkingDir", "cwd"),
-            ("StopSignal", "stop_signal"),
-        ]
-        var config: [String: JSONValue] = [:]
-        for (theirs, ours) in names { config[ours] = oci[theirs] }
-        for (theirs, ours) in [("ExposedPorts", "ports"), ("Volumes", "volumes")] {
-            guard let found = oci[theirs] else { continue }
-            config[ours] = found.object.map { .array($0.keys.sorted().map { .string($0) }) } ?? found
-        }
-        return .object(config)
+            config: image.config, size: Int64(image.totals.bytes))
     }
 
     private func report(_ record: Digest, _ body: ImageBody, _ counts: ImportCounts, changed: Bool) {

@@ -29,14 +29,16 @@ struct WorkloadRow: Sendable {
             return WorkloadRow(
                 id: id, contract: entry.name, workload: workload.name, type: workload.type.rawValue,
                 state: result?.state.rawValue ?? "waiting",
-                reason: reason(result, entry, placed: state.placement(id) != nil))
+                reason: explanation(workload.name, result, entry, placed: state.placement(id) != nil))
         }
     }
 
-    private static func reason(_ result: WorkloadResult?, _ entry: ContractEntry, placed: Bool) -> String {
+    private static func explanation(_ name: String, _ result: WorkloadResult?, _ entry: ContractEntry, placed: Bool) -> String {
         guard let result else { return entry.approved == nil ? "approvals" : placed ? "the node" : "a placement" }
         let attempt = result.state == .failed ? result.attempt.map { " (attempt \($0))" } ?? "" : ""
-        return (result.reason ?? "") + attempt
+        let reason = result.reason ?? ""
+        // Tables and lists name the workload already.
+        return (reason.hasPrefix(name + ": ") ? String(reason.dropFirst(name.count + 2)) : reason) + attempt
     }
 }
 
