@@ -159,7 +159,7 @@ extension LogEngine {
                 try apply(header, head, value, index, offset)
                 nextSequence = header.sequence + 1
                 report.records += 1
-                if header.batchRemaining == 0 {
+                if header.batchRemaining == 0 || allowsGaps {
                     batchStart = nil
                     undo.removeAll(keepingCapacity: true)
                     turnFirst = nextSequence
@@ -258,6 +258,9 @@ extension LogEngine {
     ) throws(LogError) {
         lastTime = max(lastTime, header.time)
         endedWithClose = header.type == RecordType.close
+        guard header.flags & 0xff == 0, Self.isUnderstood(extensions: head, header) else {
+            throw .unknownRecord(segment: segments[segment].number, offset: offset, type: header.type)
+        }
         let key = UnsafeRawBufferPointer(start: head + Format.recordHeaderBytes, count: Int(header.keyLength))
         let body = UnsafeRawBufferPointer(start: value, count: value == nil ? 0 : Int(header.valueLength))
         guard header.namespace <= UInt32(LogLimits.namespacesMax) else {
@@ -287,6 +290,18 @@ extension LogEngine {
                 throw .unknownRecord(segment: segments[segment].number, offset: offset, type: header.type)
             }
         }
+    }
+
+    /// Extensions are tags (u16), lengths (u16) and bytes; tags below 0x8000 must be understood, and none is yet.
+    private static func isUnderstood(extensions head: UnsafeRawPointer, _ header: RecordHeader) -> Bool {
+        var at = Format.recordHeaderBytes + Int(header.keyLength)
+        while at < header.headBytes {
+            guard at + 4 <= header.headBytes else { return false }
+            let tag = UInt16(littleEndian: head.loadUnaligned(fromByteOffset: at, as: UInt16.self))
+            if tag < 0x8000 { return false }
+            at += 4 + Int(UInt16(littleEndian: head.loadUnaligned(fromByteOffset: at + 2, as: UInt16.self)))
+        }
+        return true
     }
 
     /// Makes a key point to a record.

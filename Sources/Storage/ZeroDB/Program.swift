@@ -121,8 +121,9 @@ public enum Program {
             server.watch(.init(descriptor: descriptor, kind: .peers, path: path, isTCP: false))
         }
         for (door, namespace) in zip(settings.doors, doors) {
-            // The peer's uid is checked; the mode only has to let it come.
-            let mode = door.uid == nil || door.uid == geteuid() ? door.mode : door.mode | 0o066
+            // The peer's uid is checked; the mode only has to let it come, which it always does for root and us.
+            let isOthers = door.uid.map { $0 != 0 && $0 != geteuid() } ?? false
+            let mode = isOthers ? door.mode | 0o066 : door.mode
             let descriptor = zg_unix_listen(door.path, mode, 512)
             if descriptor < 0 { throw SystemError("listen", door.path, Errno(-descriptor)) }
             server.watch(
