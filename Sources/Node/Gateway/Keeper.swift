@@ -189,7 +189,12 @@ public final class Keeper: Sendable {
                 if found?.address != server.address || found?.port != Int(server.port) {
                     ready.append("set server \(name) addr \(server.address) port \(server.port)")
                 }
-                if found?.isInMaintenance != false { ready.append("set server \(name) state ready") }
+                if found?.isInMaintenance != false {
+                    ready.append("set server \(name) state ready")
+                    // From here it takes as many failed checks to be down as for one that always answered: what was
+                    // just started and stumbles is asked again instead of given up.
+                    ready.append("set server \(name) health up")
+                }
             } else if found?.isInMaintenance != true {
                 maintenance.append("set server \(name) state maint")
             }

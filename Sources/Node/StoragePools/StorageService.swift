@@ -81,6 +81,7 @@ public struct StorageService: Sendable {
     /// What is on the pool, as a document.
     private func document() throws -> JSONValue {
         let space = try pool.space()
+        let disk = try pool.device.space().free
         let volumes = try pool.list().map { volume -> JSONValue in
             [
                 "id": .string(volume.id), "path": .string(volume.path), "size": .integer(volume.size),
@@ -93,6 +94,7 @@ public struct StorageService: Sendable {
             "pool": [
                 "size": .integer(space.size), "usable": .integer(space.usable),
                 "committed": .integer(space.committed), "free": .integer(space.free),
+                "disk_free": .integer(disk),
             ],
         ]
     }
@@ -104,17 +106,25 @@ public struct StorageService: Sendable {
         metrics.gauge("zero_storage_committed_bytes", "Bytes promised to volumes.") {
             (try? pool.space().committed) ?? 0
         }
+        metrics.gauge("zero_storage_disk_free_bytes", "Free bytes of the disk under the pool.") {
+            (try? pool.device.space().free) ?? 0
+        }
         metrics.gauge("zero_storage_volumes", "Volumes on the pool.") { Int64((try? pool.list().count) ?? 0) }
     }
 
     /// Keeps quotas honest until it is cancelled.
     public func watch() async {
         var last = 0
+        var wasLow = false
         while !Task.isCancelled {
             do {
                 let strangers = try await blocking { try pool.guardQuotas() }
                 if strangers != last { log.warn("subvolumes inside volumes", ["count": strangers]) }
                 last = strangers
+                let disk = try pool.device.space().free
+                let isLow = disk < Limits.diskReserve
+                if isLow != wasLow { log.warn(isLow ? "the disk is full" : "the disk has room", ["free": disk]) }
+                wasLow = isLow
             } catch {
                 log.warn("quotas not checked", ["reason": "\(error)"])
             }

@@ -269,6 +269,22 @@ struct KeeperTests {
         second.stop()
     }
 
+    @Test("A route that was made before its backend listens waits for it")
+    func early() async throws {
+        let test = try TestGateway()
+        defer { test.remove() }
+        await test.service.settle(.seconds(10))
+        let gone = try Backend("gone")
+        gone.stop()
+        try test.ensure("alpha", [gone])
+        try await Task.sleep(for: .milliseconds(2500))
+        async let answer = runBlocking { test.get("alpha.localhost") }
+        try await Task.sleep(for: .milliseconds(500))
+        let late = try Backend("late", port: UInt16(gone.port))
+        #expect(await answer.body == "late")
+        late.stop()
+    }
+
     @Test("Routes change 20 times a second while requests run, and none fails")
     func changesUnderLoad() async throws {
         let test = try TestGateway()
