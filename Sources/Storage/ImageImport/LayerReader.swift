@@ -32,6 +32,11 @@ struct LayerReader {
             root.content = .directory(isStated: true)
             return
         }
+        // What aufs kept for itself is no part of the image.
+        if names.contains(where: { $0.starts(with: ImagePath.reserved) }) { return }
+        guard !names.contains(where: { $0.starts(with: ImagePath.whiteout) }) else {
+            throw refusal(member, "path goes through a removed name")
+        }
         let parent = try directory(names, member)
         if name.starts(with: ImagePath.whiteout) {
             if name == ImagePath.opaque { parent.isOpaque = true }

@@ -12,7 +12,6 @@ final class ChunkSupply: ChunkSource {
         var result: Result<[UInt8], FlistError>?
     }
 
-
     /// Memory for opened content: some files being read at once, with what was read ahead. The kernel keeps the rest, and
     /// there is a process a container.
     static let memoryBytes = 32 << 20
