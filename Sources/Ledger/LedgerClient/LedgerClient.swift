@@ -64,7 +64,8 @@ public final class LedgerClient: Sendable {
 
     /// Writes a record; returns once it is in a durable block.
     ///
-    /// Where an answer is lost, the same bytes are sent again until `deadline`; a record never gets in twice.
+    /// Where an answer is lost, the same bytes are sent again until `deadline`; a record never gets in twice. The first
+    /// try takes as long as it needs, up to 15 s.
     public func submit(
         _ record: Record, deadline: Duration = .seconds(30)
     ) async throws(LedgerError) -> RecordReceipt {
@@ -74,7 +75,7 @@ public final class LedgerClient: Sendable {
         while true {
             let left = end - ContinuousClock.now
             do {
-                return try await submitOnce(record, deadline: min(left, .seconds(15)))
+                return try await submitOnce(record, deadline: isAgain ? max(left, .seconds(1)) : .seconds(15))
             } catch {
                 if isAgain, error.admission == .replayed, let found = try await find(record) { return found }
                 guard error.isPassing, left > pause else { throw error }

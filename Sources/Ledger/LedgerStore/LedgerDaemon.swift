@@ -72,6 +72,7 @@ public enum LedgerDaemon {
             let (phase, reason): (String, String?) =
                 switch engine.phase {
                 case .starting: ("starting", nil)
+                case .stopped: ("stopped", nil)
                 case .serving: ("serving", nil)
                 case .waiting(let reason): ("waiting", reason)
                 case .damaged(let damage): ("damaged", damage.description)

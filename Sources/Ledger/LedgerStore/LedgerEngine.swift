@@ -24,6 +24,8 @@ public final class LedgerEngine: Sendable {
         case waiting(String)
         /// Stored bytes are damaged: it serves nothing.
         case damaged(Damage)
+        /// It has ended.
+        case stopped
     }
 
     /// What everybody may read: the state, the signed checkpoint of it, the whole log.
@@ -105,12 +107,21 @@ public final class LedgerEngine: Sendable {
             case .serving: "the ledger has too much to do"
             case .waiting(let reason): reason
             case .damaged(let damage): damage.description
+            case .stopped: "the ledger stops"
             }
         return LedgerError(LedgerError.unavailable, "ledger", message, status: 503)
     }
 
     /// Recovers what is stored and serves until the task is cancelled, or another ledger has taken over.
     func run(genesis: Genesis) async throws {
+        defer {
+            let waiting = shared.withLock { shared in
+                shared.phase = .stopped
+                defer { shared.queue = [] }
+                return shared.queue
+            }
+            for ticket in waiting { ticket.answer(.failure(unavailable)) }
+        }
         guard let found = try await recover(genesis) else { return }
         var chain = found.chain
         shared.withLock { $0.phase = .serving }
@@ -212,11 +223,11 @@ public final class LedgerEngine: Sendable {
             do {
                 return try await body()
             } catch let error as StorageError {
-                guard case .away = error else { throw error }
                 giveUp(&tickets, "\(error)")
+                guard case .away = error else { throw error }
             } catch let error as BusError {
+                giveUp(&tickets, "the identity service does not sign: \(error)")
                 guard error.isTransport || error.code == "UNAVAILABLE" else { throw error }
-                giveUp(&tickets, "the identity service is away: \(error)")
             }
             try await Task.sleep(for: pause)
             pause = min(pause * 2, StoreLimits.retryMax)

@@ -1,0 +1,1 @@
+../LedgerStateTests/Scenario.swift
