@@ -50,6 +50,11 @@ struct ContainerStore: Sendable {
             "format": 1, "root": .string(spec.imageRoot), "at": .string(paths(spec.id).image),
         ]
         order["key"] = spec.imageKey.map { .string($0) }
+        if let sealed = spec.imageSealed {
+            order["sealed"] = [
+                "key": .string(sealed), "contract": .string(spec.contract), "workload": .string(spec.workload),
+            ]
+        }
         return .object(order)
     }
 

@@ -77,12 +77,20 @@ extension DesiredContract {
         _ container: Container, volumes paths: [String: String], namespace: String?
     ) throws(ProvisionError) -> JSONValue {
         guard let image = images[container.name] else { throw .image(workload: container.name, container.image.name) }
-        guard let key = image.key else { throw .privateImage(workload: container.name, container.image.name) }
+        var picture: [String: JSONValue] = ["root": .string(image.root.hex)]
+        if let key = image.key {
+            picture["key"] = .string(key)
+        } else if let sealed = placed(container.name)?.secrets?[Placement.imageKey] {
+            // A private image: its owner sealed the key to this node, with the placement.
+            picture["sealed"] = .string(Base64.encode(sealed))
+        } else {
+            throw .privateImage(workload: container.name, container.image.name)
+        }
         var spec: [String: JSONValue] = [
             "id": .string(containerID(container.name)), "contract": .string(id.hex),
             "workload": .string(container.name),
             "version": .integer(contract.version), "epoch": .integer(placement.epoch),
-            "image": ["root": .string(image.root.hex), "key": .string(key)],
+            "image": .object(picture),
             "args": .array(try arguments(container, image.config).map { .string($0) }),
             "env": .object(environment(container, image.config)),
             "cwd": .string(image.config.cwd.isEmpty ? "/" : image.config.cwd), "user": .string(image.config.user),

@@ -9,7 +9,7 @@ extension ContainerSpec {
         workload = try reader.string("workload")
         version = try reader.integer("version")
         epoch = try reader.integer("epoch")
-        (imageRoot, imageKey) = try Self.image(reader.value("image"))
+        (imageRoot, imageKey, imageSealed) = try Self.image(reader.value("image"))
         arguments = try reader.strings("args")
         environment = try Self.texts(reader.optionalObject("env") ?? [:], "env")
         directory = try reader.optionalString("cwd") ?? "/"
@@ -42,6 +42,7 @@ extension ContainerSpec {
         ]
         var image: [String: JSONValue] = ["root": .string(imageRoot)]
         image["key"] = imageKey.map { .string($0) }
+        image["sealed"] = imageSealed.map { .string($0) }
         value["image"] = .object(image)
         var bounds: [String: JSONValue] = ["pids": .integer(limits.pids)]
         bounds["cpu_milli"] = limits.cpuMilli.map { .integer($0) }
@@ -76,6 +77,7 @@ extension ContainerSpec {
         for key in ["version", "epoch", "restart", "ready", "log_max", "stop_signal", "stop_seconds"] {
             value[key] = nil
         }
+        value["image"] = ["root": .string(imageRoot)]
         value["secrets"] = .object(
             secrets.mapValues { secret in
                 var copy = secret.json
@@ -96,9 +98,11 @@ extension ContainerSpec.Secret {
 }
 
 extension ContainerSpec {
-    private static func image(_ value: JSONValue) throws(JSONError) -> (String, String?) {
+    private static func image(_ value: JSONValue) throws(JSONError) -> (String, String?, String?) {
         var reader = try ObjectReader(value, "image")
-        let found = (try reader.string("root"), try reader.optionalString("key"))
+        let found = (
+            try reader.string("root"), try reader.optionalString("key"), try reader.optionalString("sealed")
+        )
         try reader.finish()
         return found
     }

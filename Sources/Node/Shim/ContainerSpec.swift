@@ -65,6 +65,8 @@ public struct ContainerSpec: Sendable, Equatable {
     public var imageRoot: String
     /// The key that opens the image's root.
     public var imageKey: String?
+    /// That key sealed to the node, base64, where the image is private.
+    public var imageSealed: String?
     /// Program and arguments.
     public var arguments: [String]
     /// Environment.

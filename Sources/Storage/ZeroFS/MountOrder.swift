@@ -31,10 +31,12 @@ public struct MountOrder: Sendable {
         public var cache: String?
         /// The session file.
         public var session: String?
+        /// The socket of the service that opens keys of private images.
+        public var identity: String?
 
         /// Nothing decided.
-        public init(store: String? = nil, cache: String? = nil, session: String? = nil) {
-            (self.store, self.cache, self.session) = (store, cache, session)
+        public init(store: String? = nil, cache: String? = nil, session: String? = nil, identity: String? = nil) {
+            (self.store, self.cache, self.session, self.identity) = (store, cache, session, identity)
         }
     }
 
@@ -59,7 +61,14 @@ public struct MountOrder: Sendable {
             throw fields.refuse("format", "1", found: .integer(format))
         }
         let root = try fields.string("root")
-        let key = try fields.string("key")
+        let key: String
+        if let sealed = fields.optionalValue("sealed") {
+            do { key = try SealedImageKey(sealed).open(defaults.identity) } catch {
+                throw fields.refuse("sealed", "the image's key, sealed to this node", found: .string("\(error)"))
+            }
+        } else {
+            key = try fields.string("key")
+        }
         guard let id = Digest(hex: root) else {
             throw fields.refuse("root", "64 hexadecimal digits", found: .string(root))
         }

@@ -36,7 +36,7 @@ public enum MountProgram {
         let defaults = node.map { node in
             MountOrder.Defaults(
                 store: "\(node.run)/db.sock", cache: "\(node.state)/mount/cache",
-                session: "\(node.run)/mount/\(node.instance).session")
+                session: "\(node.run)/mount/\(node.instance).session", identity: "\(node.run)/identity.sock")
         }
         let order = try MountOrder(path: path, defaults ?? MountOrder.Defaults())
         let supply = supply(order, log)
