@@ -82,20 +82,42 @@ public struct Console: Sendable {
         return answer == "y" || answer == "yes"
     }
 
-    /// Asks for a line that is not shown. Nil without a person to answer.
+    /// Asks for a line that is not shown. Nil without a person to answer. Ctrl-C ends the process with the terminal as it was.
     public func secret(_ question: String) -> [UInt8]? {
         guard isInteractive else { return nil }
         write(2, question + ": ")
         var before = termios()
         guard unsafe tcgetattr(0, &before) == 0 else { return nil }
         var silent = before
-        silent.c_lflag &= ~tcflag_t(ECHO)
+        // Keys come one by one, so that an interrupt can put the terminal back first.
+        silent.c_lflag &= ~tcflag_t(ECHO | ICANON | ISIG)
         _ = unsafe tcsetattr(0, TCSAFLUSH, &silent)
-        defer {
-            _ = unsafe tcsetattr(0, TCSAFLUSH, &before)
-            write(2, "\n")
+        let line = secretLine()
+        _ = unsafe tcsetattr(0, TCSAFLUSH, &before)
+        write(2, "\n")
+        if line == nil { raise(SIGINT) }
+        return line
+    }
+
+    /// Reads keys up to the end of the line; nil after Ctrl-C or Ctrl-D on an empty line.
+    private func secretLine() -> [UInt8]? {
+        var line: [UInt8] = []
+        while true {
+            var key: UInt8 = 0
+            let count = unsafe read(0, &key, 1)
+            if count < 0 && errno == EINTR { continue }
+            guard count == 1 else { return line.isEmpty ? nil : line }
+            switch key {
+            case 0x03: return nil
+            case 0x04 where line.isEmpty: return nil
+            case 0x0A, 0x0D: return line
+            case 0x15: line = []
+            case 0x08, 0x7F:
+                // A character's following bytes go with it.
+                while let last = line.popLast(), last & 0xC0 == 0x80 {}
+            default: line.append(key)
+            }
         }
-        return readLine(strippingNewline: true).map { Array($0.utf8) }
     }
 }
 

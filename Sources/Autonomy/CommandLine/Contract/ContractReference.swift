@@ -28,6 +28,10 @@ struct ContractReference {
         }
         let named = state.contracts.filter { state.contract($0)?.name == text && state.contract($0)?.isOver == false }
         if named.count == 1, let id = named.first, let entry = state.contract(id) { return (id, entry) }
+        // Contracts that are over keep their records: events and descriptions of the last one of that name.
+        let over = state.contracts.compactMap { id in state.contract(id).map { (id: id, entry: $0) } }
+            .filter { $0.entry.name == text && $0.entry.author == own && $0.entry.isOver }
+        if let last = over.max(by: { ($0.entry.ended ?? 0, $0.id) < ($1.entry.ended ?? 0, $1.id) }) { return last }
         let known = own.map { state.openContracts(of: $0).keys.sorted() } ?? []
         let near = nearest(to: text, among: known).map { "did you mean `\($0)`? " } ?? ""
         throw CommandError(

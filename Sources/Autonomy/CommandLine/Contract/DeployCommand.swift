@@ -24,7 +24,7 @@ struct DeployCommand {
         let session = try LedgerSession(context, keepsState: false)
         let values = try SecretValues(context, for: draft.secrets)
         let deployment = try await prepare(draft, session, values)
-        let names = try deployment.namesToTake()
+        let names = try deployment.names()
         let placement = try deployment.placement(
             of: deployment.contract, id: deployment.id ?? SHA256.hash([]), in: deployment.state)
         PlanView(deployment, placement: placement, names: names, console: context.console).emit()
@@ -37,7 +37,7 @@ struct DeployCommand {
         let deployment = try await prepare(draft, session, values)
         if deployment.isPending { return try await settle(deployment, session, values, waiting: true) }
         if deployment.isUnchanged && isPlaced(deployment) { return try await unchanged(deployment, session) }
-        let names = try deployment.namesToTake()
+        let names = try deployment.names()
         let preview = try deployment.placement(
             of: deployment.contract, id: deployment.id ?? SHA256.hash([]), in: deployment.state)
         if !deployment.isUnchanged {
@@ -97,7 +97,7 @@ struct DeployCommand {
         var keys: [String: [UInt8]] = [:]
         var id = deployment.id
         if !waiting && !deployment.isUnchanged {
-            try await take(deployment.namesToTake(), deployment, session, signer)
+            try await take(deployment.names(), deployment, session, signer)
             let sealed = try values.seal(deployment.fresh, for: deployment.contract, by: signer)
             keys = sealed.keys
             let progress = Progress("signing and submitting \(deployment.contract.name)", on: context.console)
@@ -117,9 +117,13 @@ struct DeployCommand {
     }
 
     /// Reserves names with a commit and tells them in a later block, so that nobody can snatch one on its way.
-    private func take(_ names: [String], _ deployment: Deployment, _ session: LedgerSession, _ signer: Signer)
-        async throws
-    {
+    private func take(
+        _ all: (take: [String], renew: [String]), _ deployment: Deployment, _ session: LedgerSession, _ signer: Signer
+    ) async throws {
+        for name in all.renew {
+            try await session.write(.name(.renew(name: name, expires: deployment.contract.expires)), by: signer)
+        }
+        let names = all.take
         guard !names.isEmpty else { return }
         let progress = Progress("taking the name " + names.joined(separator: ", "), on: context.console)
         let nonces = names.map { _ in Random.bytes(32) }
@@ -162,13 +166,22 @@ struct DeployCommand {
 
     /// Writes a placement of the approved version, unless it is placed already; the epoch in force.
     private func place(
-        _ contract: Contract, _ id: Digest, _ deployment: Deployment, _ session: LedgerSession, _ signer: Signer, _ keys: [String: [UInt8]],
+        _ contract: Contract, _ id: Digest, _ deployment: Deployment, _ session: LedgerSession, _ signer: Signer,
+        _ keys: [String: [UInt8]],
         _ state: LedgerState
     ) async throws -> Int64 {
         if let placed = state.placement(id)?.body, placed.version == contract.version { return placed.epoch }
         let bare = try deployment.placement(of: contract, id: id, in: state)
-        let placement = try SecretValues.seal(
-            bare, of: contract, known: keys, images: deployment.privateImages, by: signer, in: state)
+        var readers = [signer.agent]
+        let images = deployment.privateImages
+        if PlacementSealer.needsOwner(contract, known: keys, images: images, agent: signer.agent.publicKey) {
+            context.console.progress("something was sealed before this machine's key was there; the owner key opens it")
+            let secret = try passphrase.owner(for: signer.identity.name)
+            let (ring, identity) = (session.keys, signer.identity)
+            readers.append(try await runBlocking { try ring.owner(identity, passphrase: secret) })
+        }
+        let placement = try PlacementSealer(contract: contract, known: keys, images: images, readers: readers)
+            .seal(bare, in: state)
         try await session.write(.placement(placement), by: signer)
         return placement.epoch
     }

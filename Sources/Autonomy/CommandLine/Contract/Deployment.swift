@@ -12,9 +12,11 @@ struct Deployment: Sendable {
     /// The author's contract of that name, where there is one.
     let id: Digest?
     let entry: ContractEntry?
-    /// What would be signed. Its secrets are those that are known; `sealed` names those that are new.
+    /// What would be signed. Boxes of secrets in `fresh` are stand-ins until `sealed(_:)` replaces them.
     let contract: Contract
     let plan: ContractPlan
+    /// Whether the file says what waits for approvals already.
+    let isPending: Bool
     /// Images that are private, by workload: their keys travel with the placement.
     let privateImages: [String: ImageBody.Variant]
     /// Secrets whose values are given anew.
@@ -23,40 +25,71 @@ struct Deployment: Sendable {
     var previous: Contract? { entry?.approved?.contract }
     /// Whether the version in force says what the file says.
     var isUnchanged: Bool { entry?.approved != nil && plan.isEmpty }
-    /// Whether the file says what waits for approvals already.
-    var isPending: Bool {
-        guard let pending = entry?.pending?.contract else { return false }
-        return ContractPlan(from: pending, to: contract).isEmpty && fresh.isEmpty
-    }
 
-    /// Resolves everything that the file names. `given` are secrets whose values are at hand; their boxes are stand-ins
-    /// until `sealed(_:)` replaces them.
+    /// Resolves everything that the file names. `given` are secrets whose values are at hand.
     init(
         _ draft: ContractDraft, in state: LedgerState, as identity: LocalIdentity, keys: KeyRing, given: Set<String>,
         now: Int64
     ) throws {
         (self.draft, self.state, self.identity) = (draft, state, identity)
         id = state.contract(of: identity.address, named: draft.name)
-        entry = id.flatMap { state.contract($0) }
+        let entry = id.flatMap { state.contract($0) }
+        self.entry = entry
         guard draft.expires > now else {
             throw draft.locate(
                 ContractError(
                     .outOfRange, "expires", "the contract ends in the past", why: "it is \(Units.timeText(now)) now",
                     hint: "choose a later day"))
         }
-        let resolver = ImageResolver(state: state, identity: identity, keys: keys)
-        var images: [String: ImageReference] = [:]
-        var variants: [String: ImageBody.Variant] = [:]
+        let images = try Deployment.images(draft, ImageResolver(state: state, identity: identity, keys: keys))
+        let known = try keys.addresses()
+        let (version, id) = (entry?.approved.map { $0.version + 1 } ?? 1, entry?.approved == nil ? nil : id)
+        func resolve(_ old: [String: SealedSecret]) throws -> (Contract, Set<String>) {
+            let (secrets, fresh) = Deployment.secrets(draft, old, given)
+            let contract = try draft.resolve(
+                version: version, id: id, images: images.mapValues(\.reference), identities: known, secrets: secrets)
+            return (contract, fresh)
+        }
+        (contract, fresh) = try resolve(entry?.approved?.contract.secrets ?? [:])
+        plan = ContractPlan(from: entry?.approved?.contract, to: contract)
+        if let pending = entry?.pending?.contract {
+            let (candidate, missing) = try resolve(pending.secrets)
+            isPending = missing.isEmpty && ContractPlan(from: pending, to: candidate).isEmpty
+            if !isPending, entry?.approved == nil { throw Deployment.blocked(draft, pending) }
+        } else {
+            isPending = false
+        }
+        var privateImages: [String: ImageBody.Variant] = [:]
+        for container in contract.containers {
+            let found = images.values.first { $0.reference == container.image }
+            if let found, found.variant.key == nil { privateImages[container.name] = found.variant }
+        }
+        self.privateImages = privateImages
+    }
+
+    private static func blocked(_ draft: ContractDraft, _ pending: Contract) -> CommandError {
+        CommandError(
+            .waiting, "the first version of `\(pending.name)` waits for approvals",
+            why: "\(draft.file) says something else by now",
+            next: "`zero delete \(pending.name)` first, or deploy the file that was signed")
+    }
+
+    private static func images(_ draft: ContractDraft, _ resolver: ImageResolver) throws -> [String: ImageResolver
+        .Found]
+    {
+        var images: [String: ImageResolver.Found] = [:]
         for (name, path) in draft.images {
-            do {
-                let found = try resolver.resolve(name)
-                images[name] = found.reference
-                variants[name] = found.variant
-            } catch let error as ImageResolver.Failure {
+            do { images[name] = try resolver.resolve(name) } catch let error as ImageResolver.Failure {
                 throw draft.locate(ContractError(.badReference, path, error.what, why: error.why, hint: error.hint))
             }
         }
-        let old = entry?.approved?.contract.secrets ?? entry?.pending?.contract?.secrets ?? [:]
+        return images
+    }
+
+    /// Sealed forms that are carried over, stand-ins for the rest, and which those are.
+    private static func secrets(
+        _ draft: ContractDraft, _ old: [String: SealedSecret], _ given: Set<String>
+    ) -> (secrets: [String: SealedSecret], fresh: Set<String>) {
         var secrets: [String: SealedSecret] = [:]
         var fresh: Set<String> = []
         for name in draft.secrets {
@@ -67,20 +100,7 @@ struct Deployment: Sendable {
                 fresh.insert(name)
             }
         }
-        self.fresh = fresh
-        let isNew = entry?.approved == nil
-        contract = try draft.resolve(
-            version: isNew ? 1 : (entry?.approved?.version ?? 0) + 1, id: isNew ? nil : id, images: images,
-            identities: try keys.addresses(), secrets: secrets)
-        plan = ContractPlan(from: entry?.approved?.contract, to: contract)
-        var privateImages: [String: ImageBody.Variant] = [:]
-        for container in contract.containers {
-            let name = images.first { $0.value == container.image }?.key
-            if let variant = name.flatMap({ variants[$0] }), variant.key == nil {
-                privateImages[container.name] = variant
-            }
-        }
-        self.privateImages = privateImages
+        return (secrets, fresh)
     }
 
     /// The contract with its new secrets sealed.
@@ -98,22 +118,40 @@ struct Deployment: Sendable {
         } catch { throw draft.locate(error) }
     }
 
-    /// Gateways whose names must be taken first. A name that somebody else holds is an error at its place.
-    func namesToTake() throws -> [String] {
-        var names: [String] = []
-        for (name, path) in draft.gateways where !state.holds(name, identity.address) {
-            if let entry = state.name(name), entry.holder != identity.address,
-                entry.expires + state.genesis.rules.nameGrace > state.time
-            {
+    /// What its gateways' names need first. A name that somebody else holds, or another contract of the author routes, is
+    /// an error at its place.
+    func names() throws -> (take: [String], renew: [String]) {
+        var (take, renew): ([String], [String]) = ([], [])
+        for (name, path) in draft.gateways {
+            if let other = routing(name) {
+                throw draft.locate(
+                    ContractError(
+                        .badReference, path, "the name `\(name)` is in use", why: "your contract `\(other)` routes it",
+                        hint: "choose another name, or delete `\(other)`"))
+            }
+            guard let held = state.name(name), held.expires + state.genesis.rules.nameGrace > state.time else {
+                take.append(name)
+                continue
+            }
+            guard held.holder == identity.address else {
                 throw draft.locate(
                     ContractError(
                         .badReference, path, "the name `\(name)` is taken",
-                        why: "\(entry.holder.address) holds it until \(Units.timeText(entry.expires))",
+                        why: "\(held.holder.address) holds it until \(Units.timeText(held.expires))",
                         hint: "choose another name"))
             }
-            names.append(name)
+            if held.expires < contract.expires { renew.append(name) }
         }
-        return names
+        return (take, renew)
+    }
+
+    /// Another open contract of the author that routes `name`.
+    private func routing(_ name: String) -> String? {
+        state.openContracts(of: identity.address).sorted { $0.key < $1.key }.first { other in
+            guard other.value != id, let entry = state.contract(other.value) else { return false }
+            let contracts = [entry.approved?.contract, entry.pending?.contract].compactMap { $0 }
+            return contracts.contains { $0.gateways.contains { $0.name == name } }
+        }?.key
     }
 }
 

@@ -9,10 +9,10 @@ import Terminal
 struct PlanView {
     private let deployment: Deployment
     private let placement: Placement
-    private let names: [String]
+    private let names: (take: [String], renew: [String])
     private let console: Console
 
-    init(_ deployment: Deployment, placement: Placement, names: [String], console: Console) {
+    init(_ deployment: Deployment, placement: Placement, names: (take: [String], renew: [String]), console: Console) {
         (self.deployment, self.placement, self.names, self.console) = (deployment, placement, names, console)
     }
 
@@ -29,7 +29,8 @@ struct PlanView {
         return [
             "contract": .string(deployment.contract.name), "version": .integer(deployment.contract.version),
             "changes": .bool(!plan.isEmpty), "contract_changes": .array(plan.contract.map { .string($0) }),
-            "names": .array(names.map { .string($0) }), "demand": demand.value,
+            "names": .array(names.take.map { .string($0) }), "renewed_names": .array(names.renew.map { .string($0) }),
+            "demand": demand.value,
             "workloads": .array(
                 plan.steps.map { step in
                     var entry: [String: JSONValue] = [
@@ -52,10 +53,9 @@ struct PlanView {
         var lines = [style.bold(name)]
         for change in plan.contract { lines.append("  \(style.yellow("~")) \(change)") }
         for step in plan.steps { lines += self.lines(step, style) }
-        for name in names {
-            lines.append(
-                "  \(style.green("+")) name \(name), held until \(Units.timeText(deployment.contract.expires))")
-        }
+        let end = Units.timeText(deployment.contract.expires)
+        for name in names.take { lines.append("  \(style.green("+")) name \(name), held until \(end)") }
+        for name in names.renew { lines.append("  \(style.yellow("~")) name \(name), held until \(end)") }
         for name in deployment.fresh.sorted() { lines.append("  \(style.green("+")) secret \(name), sealed anew") }
         let demand = plan.demand.after
         let node = placement.nodes.first.map { " on node \($0.address.prefix(8))…" } ?? ""
@@ -97,7 +97,7 @@ struct ApprovalView {
         let rules = Contract.rules(for: action, previous: entry.approved?.contract, next: pending.contract)
         let names = (try? keys.addresses()) ?? [:]
         func name(_ key: PublicKey) -> String {
-            names.first { $0.value == key }.map { "\($0.key) (\(key.address))" } ?? key.address
+            names.first { $0.value == key }?.key ?? key.address
         }
         let approvers = Set(pending.approvals)
         var missing: [PublicKey] = []

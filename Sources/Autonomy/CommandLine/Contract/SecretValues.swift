@@ -72,65 +72,6 @@ struct SecretValues: Sendable {
         return (boxes, contentKeys)
     }
 
-    /// The placement with each secret's content key, and each private image's key, sealed to the node that needs it.
-    static func seal(
-        _ placement: Placement, of contract: Contract, known: [String: [UInt8]], images: [String: ImageBody.Variant],
-        by signer: Signer,
-        in state: LedgerState
-    ) throws -> Placement {
-        var workloads = placement.workloads
-        for container in contract.containers {
-            guard let placed = workloads[container.name], let node = state.node(placed.node) else { continue }
-            let recipient = try SealingPublicKey(node.body.sealing)
-            var sealed: [String: [UInt8]] = [:]
-            for name in Set(container.secrets.values) {
-                let key = try known[name] ?? contentKey(name, contract.secrets[name], by: signer)
-                sealed[name] = try SecretEnvelope.sealKey(
-                    key, name: name, contract: placement.contract.hex, to: recipient)
-            }
-            if let variant = images[container.name] {
-                let key = try imageKey(variant, container.image.name, by: signer)
-                sealed[Placement.imageKey] = try SecretEnvelope.sealKey(
-                    key, name: Placement.imageKey, contract: placement.contract.hex, to: recipient)
-            }
-            guard !sealed.isEmpty else { continue }
-            workloads[container.name] = PlacedWorkload(
-                node: placed.node, subnet: placed.subnet, address: placed.address, address6: placed.address6,
-                port: placed.port, secrets: sealed)
-        }
-        return Placement(
-            contract: placement.contract, version: placement.version, epoch: placement.epoch, workloads: workloads)
-    }
-
-    /// A secret that was sealed in an earlier version.
-    private static func contentKey(_ name: String, _ secret: SealedSecret?, by signer: Signer) throws -> [UInt8] {
-        guard let sealed = secret?.keys[signer.agent.publicKey] else {
-            throw CommandError(
-                .locked, "the secret `\(name)` cannot be read by this machine's key",
-                why: "it was sealed before this key was there",
-                next: "give its value again: --secret \(name)=@FILE")
-        }
-        let found = try SecretEnvelope.readKey(sealed, with: SealingKey(from: signer.agent))
-        guard found.name == name else {
-            throw CommandError(
-                .refused, "the secret `\(name)` was sealed as `\(found.name)`",
-                next: "give its value again: --secret \(name)=@FILE")
-        }
-        return found.key
-    }
-
-    /// The key of a private image, as it was sealed to this machine's key.
-    static func imageKey(_ variant: ImageBody.Variant, _ image: String, by signer: Signer) throws -> [UInt8] {
-        if let key = variant.key { return key }
-        guard let sealed = variant.sealed?[signer.agent.publicKey] else {
-            throw CommandError(
-                .locked, "the private image `\(image)` cannot be read by this machine's key",
-                why: "it is sealed to other keys",
-                next: "import it again on this machine")
-        }
-        return try SecretEnvelope.readKey(sealed, with: SealingKey(from: signer.agent)).key
-    }
-
     private static func input() throws -> [UInt8] {
         let input = Descriptor(dup(0))
         return try input.readAll(limit: SecretEnvelope.valueLimit, "standard input")

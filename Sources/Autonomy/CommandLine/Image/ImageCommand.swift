@@ -238,7 +238,9 @@ struct ImageCommand {
         var chunks = 0
         let progress = Progress("verifying \(body.name)", on: context.console)
         for variant in body.index {
-            guard let key = try variant.key ?? signer.map({ try SecretValues.imageKey(variant, body.name, by: $0) }),
+            guard
+                let key = try variant.key
+                    ?? signer.map({ try PlacementSealer.imageKey(variant, body.name, [$0.agent]) }),
                 let chunkKey = ChunkKey(key)
             else {
                 throw CommandError(.invalid, "the key of `\(body.name)` is not of its form")

@@ -33,7 +33,9 @@ struct WorkloadRow: Sendable {
         }
     }
 
-    private static func explanation(_ name: String, _ result: WorkloadResult?, _ entry: ContractEntry, placed: Bool) -> String {
+    private static func explanation(_ name: String, _ result: WorkloadResult?, _ entry: ContractEntry, placed: Bool)
+        -> String
+    {
         guard let result else { return entry.approved == nil ? "approvals" : placed ? "the node" : "a placement" }
         let attempt = result.state == .failed ? result.attempt.map { " (attempt \($0))" } ?? "" : ""
         let reason = result.reason ?? ""
