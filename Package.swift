@@ -166,6 +166,9 @@ func dependencies(_ names: [String]) -> [Target.Dependency] {
     names.filter(chosenNames.contains).map { .byName(name: $0) }
 }
 
+/// Programs that carry the C library too when they are released: one shim a container, so 2.5 MB less count each time.
+let whole: Set = ["zero-shim"]
+
 var targets: [Target] = chosen.map { module in
     let uses = dependencies(module.uses)
     switch module.kind {
@@ -175,7 +178,10 @@ var targets: [Target] = chosen.map { module in
     case .unsafe:
         return .target(name: module.name, dependencies: uses, path: module.path, swiftSettings: strict)
     case .program:
-        return .executableTarget(name: module.name, dependencies: uses, path: module.path, swiftSettings: strict)
+        return .executableTarget(
+            name: module.name, dependencies: uses, path: module.path, swiftSettings: strict,
+            linkerSettings: whole.contains(module.name)
+                ? [.unsafeFlags(["-static-executable"], .when(configuration: .release))] : [])
     case .c(let links):
         return .target(
             name: module.name, path: module.path, publicHeadersPath: "include",

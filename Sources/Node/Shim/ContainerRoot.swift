@@ -37,7 +37,8 @@ struct ContainerRoot {
             try File.makeDirectories(paths.upper, mode: 0o755)
             try File.makeDirectories(paths.work, mode: 0o700)
             try File.changeMode(paths.layer, 0o700)
-            try File.writeDurably(paths.layerIdentity, wanted)
+            // Not durable: a crash that loses it makes the next start begin with an empty layer, as this one does.
+            try File.writeAtomically(paths.layerIdentity, wanted)
         } catch {
             throw ShimError("layer", "\(error)")
         }

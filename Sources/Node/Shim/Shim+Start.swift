@@ -148,13 +148,30 @@ extension Shim {
         startProgram()
     }
 
+    /// Lets the program run. `runc start` does nothing but read its FIFO and remove it (so does `crun`), which is done here at
+    /// once and saves a fifth of a start; should that not work, the runtime is asked.
     func startProgram() {
+        if openGate() { return startedNow() }
         do throws(ShimError) {
             let pid = try runtime.begin(["start", paths.id], log: paths.runtimeLog, descriptors: [-1, -1, -1])
             phase = .starting(runtime: pid, deadline: Clock.monotonicNanoseconds() + ShimLimits.runtime)
         } catch {
             fail("\(error)")
         }
+    }
+
+    private func openGate() -> Bool {
+        let path = "\(paths.runtimeState)/exec.fifo"
+        let raw = zg_open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW, 0)
+        guard raw >= 0 else { return false }
+        let gate = Descriptor(raw)
+        var byte: UInt8 = 0
+        // The container's process writes one byte as soon as somebody reads.
+        guard zg_poll(gate.raw, UInt32(ZG_READABLE), 2000) & Int32(ZG_READABLE) != 0, read(gate.raw, &byte, 1) == 1
+        else {
+            return false
+        }
+        return unlink(path) == 0
     }
 
     /// The program runs.
