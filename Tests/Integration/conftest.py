@@ -1,5 +1,6 @@
 import os
 import subprocess
+import tempfile
 
 import pytest
 
@@ -19,10 +20,17 @@ def images():
     return grids.IMAGES
 
 
+def folder():
+    """A folder that every account can reach; pytest's own are closed to all but root."""
+    path = tempfile.mkdtemp(prefix="zero-test-", dir="/var/tmp")
+    os.chmod(path, 0o755)
+    return path
+
+
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory, images):
+def shared(images):
     """One grid for all tests that leave it as it was, with the example images imported."""
-    grid = grids.Grid(tmp_path_factory.mktemp("shared"))
+    grid = grids.Grid(folder())
     try:
         grid.up()
         grid.image("examples/nginx", "nginx")
@@ -32,9 +40,9 @@ def shared(tmp_path_factory, images):
 
 
 @pytest.fixture
-def grid(tmp_path, images):
+def grid(images):
     """A grid of its own for a test that harms it."""
-    grid = grids.Grid(tmp_path)
+    grid = grids.Grid(folder())
     try:
         grid.up()
         grid.image("examples/nginx", "nginx")
@@ -49,3 +57,9 @@ def deployed(shared):
     shared.zero("deploy", shared.contract(grids.hello()), "--yes")
     yield shared
     shared.zero("delete", "hello", "--yes", check=False)
+
+
+@pytest.fixture
+def place():
+    """A folder for a test that starts its grid itself."""
+    return folder()

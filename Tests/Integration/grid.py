@@ -67,6 +67,7 @@ class Grid:
         self.root = self.folder / "grid"
         self.http_port, self.ledger_port = free_port(), free_port()
         self.options = options
+        self.tags = set()
         tag = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
         self.run = pathlib.Path(f"/run/zero/{tag}/node-1")
         self.state = self.root / "node-1"
@@ -80,6 +81,9 @@ class Grid:
         result = subprocess.run(
             [str(BIN / "zero"), *map(str, words)], env=dict(self.env, **(env or {})), capture_output=True, text=True,
             timeout=timeout, input=input if input is not None else "")
+        contracts = self.state / "network/contracts"
+        if contracts.exists():
+            self.tags |= {p.name[:8] for p in contracts.glob("*.json")}
         if check:
             assert result.returncode == 0, f"zero {' '.join(map(str, words))}: {result.returncode}\n{result.stdout}\n{result.stderr}"
         return result
@@ -88,6 +92,8 @@ class Grid:
         return json.loads(self.zero(*words, "-o", "json", **more).stdout)
 
     def up(self, *more):
+        if not (self.home / "identities").exists():
+            self.zero("identity", "new", "default")
         words = ["up", "--grid", self.root, "--http-port", self.http_port, "--ledger-port", self.ledger_port]
         for name, value in self.options.items():
             words += ["--" + name.replace("_", "-"), value]
@@ -109,6 +115,17 @@ class Grid:
     def units(self):
         return {u["name"].rstrip("@") + ("@" + u["instance"] if u.get("instance") else ""): u
                 for u in bus(self.run / "core.sock", "CORE.STATUS")["units"]}
+
+    def spaces(self, kind="zc"):
+        """Network namespaces of this grid's contracts (zc) or containers (zw), by what the network daemon recorded."""
+        folder = self.state / "network/contracts"
+        tags = {p.name[:8] for p in folder.glob("*.json")} if folder.exists() else set()
+        return [p for p in sorted(pathlib.Path("/run/netns").glob(kind + "-*")) if p.name.split("-")[1] in tags]
+
+    def is_back(self, unit, old):
+        """Whether the unit runs as another process than `old`."""
+        entry = self.units().get(unit, {})
+        return entry.get("state") == "running" and entry.get("pid") not in (None, old)
 
     def pid(self, unit):
         return self.units()[unit]["pid"]
@@ -132,9 +149,7 @@ class Grid:
 
     def kill_everything(self):
         """What a power cut does to processes: all of the grid's, and all in its containers, at once."""
-        namespaces = set()
-        for path in pathlib.Path("/run/netns").glob("z[cw]-*"):
-            namespaces.add(path.stat().st_ino)
+        namespaces = {path.stat().st_ino for path in self.spaces() + self.spaces("zw")}
         for _ in range(20):
             victims = set(self.processes())
             for entry in pathlib.Path("/proc").glob("[0-9]*"):
@@ -211,8 +226,16 @@ class Hammer:
         self._thread.join(15)
 
 
+def traces(grid):
+    """Namespaces, links and cgroups on this machine that belong to contracts which the grid ever ran."""
+    spaces = {p.name for p in pathlib.Path("/run/netns").glob("z[cw]-*")} if os.path.isdir("/run/netns") else set()
+    links = {n for n in os.listdir("/sys/class/net") if n.startswith("zl")}
+    groups = subprocess.run("find /sys/fs/cgroup -type d -path '*/zero/*' 2>/dev/null", shell=True, capture_output=True, text=True).stdout
+    return sorted(t for t in spaces | links | set(groups.split()) if any(tag in t for tag in grid.tags))
+
+
 def leftovers(grid):
-    """What a stopped grid must not leave: processes, mounts, namespaces, links, rules, cgroups, sockets."""
+    """What a stopped grid must not leave: processes, mounts, namespaces, links, rules, cgroups, loop devices."""
     found = {}
     if grid.processes():
         found["processes"] = grid.processes()
@@ -220,18 +243,11 @@ def leftovers(grid):
     mine = [m for m in mounts if m.startswith(str(grid.root)) or m.startswith(str(grid.run.parent))]
     if mine:
         found["mounts"] = mine
-    names = [p.name for p in pathlib.Path("/run/netns").glob("z[cw]-*")] if os.path.isdir("/run/netns") else []
-    if names:
-        found["namespaces"] = names
-    links = [n for n in os.listdir("/sys/class/net") if n.startswith("zl")]
-    if links:
-        found["links"] = links
+    if traces(grid):
+        found["namespaces, links, cgroups"] = traces(grid)
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout
     if grid.run.parent.name in tables:
         found["tables"] = tables
-    groups = subprocess.run("find /sys/fs/cgroup -type d -path '*/zero/*' 2>/dev/null | head", shell=True, capture_output=True, text=True).stdout
-    if groups:
-        found["cgroups"] = groups
     loops = subprocess.run(["losetup", "-l", "-n", "-O", "BACK-FILE"], capture_output=True, text=True).stdout
     if str(grid.root) in loops:
         found["loops"] = loops

@@ -9,8 +9,8 @@ def refused(grid, text, *more):
 
 
 CASES = {
-    "unknown field": (hello("bad").replace("memory:", "memroy:"), "9:5", "memory"),
-    "wrong unit": (hello("bad").replace("128 MiB", "128 parsecs"), "9:", "MiB"),
+    "unknown field": (hello("bad").replace("memory:", "memroy:"), "8:5", "memory"),
+    "wrong unit": (hello("bad").replace("128 MiB", "128 parsecs"), "8:", "MiB"),
     "missing image": (hello("bad").replace("examples/nginx", "examples/nothing"), "6:", "examples/nothing"),
     "impossible capacity": (hello("bad").replace("128 MiB", "60 TiB"), None, "memory"),
     "anchors": (hello("bad").replace("image: examples/nginx", "image: &x examples/nginx"), "6:", ""),

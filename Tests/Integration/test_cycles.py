@@ -5,8 +5,8 @@ import grid as grids
 from grid import hello, leftovers
 
 
-def test_cycles(tmp_path, images):
-    grid = grids.Grid(tmp_path)
+def test_cycles(place, images):
+    grid = grids.Grid(place)
     rounds = int(os.environ.get("ZERO_CYCLES", "5"))
     memory = []
     try:

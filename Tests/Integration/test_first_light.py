@@ -17,7 +17,7 @@ def digest(folder):
 
 
 def height(grid):
-    return grids.bus(grid.run / "ledger.sock", "LEDGER.STATUS")["height"]
+    return grids.bus(grid.run / "ledger.sock", "LEDGER.STATUS")["checkpoint"]["height"]
 
 
 def test_page(deployed):
@@ -80,13 +80,14 @@ def test_two_contracts_with_the_same_range(deployed):
     deployed.zero("deploy", deployed.contract(hello("other"), "other.yaml"), "--yes")
     try:
         assert deployed.get("other")[0] == 200
-        spaces = sorted(p.name for p in pathlib.Path("/run/netns").glob("zc-*"))
+        spaces = [p.name for p in deployed.spaces()]
         assert len(spaces) == 2
         links = {}
         for space in spaces:
             text = subprocess.run(["ip", "-n", space, "-j", "addr", "show", "link0"], capture_output=True, text=True).stdout
             links[space] = json.loads(text)[0]["addr_info"][0]["local"]
-        inside = pathlib.Path("/run/netns").glob("zw-*")
+        inside = deployed.spaces("zw")
+        assert len(inside) == 2
         for member in inside:
             own = "zc-" + member.name.split("-")[1]
             for space, link in links.items():
@@ -114,6 +115,7 @@ def test_delete_leaves_nothing_on_the_node(shared):
     shared.zero("deploy", shared.contract(hello("short")), "--yes")
     assert shared.get("short")[0] == 200
     shared.zero("delete", "short", "--yes")
-    assert not list(pathlib.Path("/run/netns").glob("z[cw]-*"))
+    assert not [t for t in grids.traces(shared) if t[3:11] not in {p.name[3:11] for p in shared.spaces()}]
+    assert shared.spaces() == []
     assert not [u for u in shared.units() if u.startswith(("shim", "mount", "corex", "dns"))]
     assert shared.get("short")[0] in (404, 503)
