@@ -30,17 +30,25 @@ final class MountSession: Sendable {
     private let isTakenOver: Bool
     private let isEnding = Atomic<Bool>(false)
 
-    /// Mounts, or takes over `inherited` where it belongs to a live mount.
+    /// Mounts, or takes over `inherited` where it belongs to a live mount of the same flist.
     init(_ order: MountOrder, inherited: Int32?, _ keeper: Keeper?, _ log: Log) throws(MountError) {
         (self.order, self.log) = (order, log)
-        if let inherited, zg_fuse_is_connected(inherited) == 1 {
-            (device, isTakenOver) = (inherited, true)
-            return
+        let source = "zero:" + order.root.id.hex
+        var inherited = inherited
+        if let live = inherited, zg_fuse_is_connected(live) == 1 {
+            if Self.source(at: order.mountpoint) == source {
+                (device, isTakenOver) = (live, true)
+                return
+            }
+            // The order names another image now: nobody may see a tree change under its feet.
+            log.warn("another image is mounted", ["at": order.mountpoint])
+            zg_fuse_unmount(order.mountpoint)
+            close(live)
+            inherited = nil
         }
         // What a process without a successor left: it answers nobody.
         if Self.isDead(order.mountpoint) { zg_fuse_unmount(order.mountpoint) }
         isTakenOver = false
-        let source = "zero:" + order.root.id.hex.prefix(16)
         // A kept descriptor that was never mounted is as good as a new one; one of a mount that is gone is not.
         if let inherited {
             if zg_fuse_mount(inherited, order.mountpoint, source) == 0 {
@@ -57,6 +65,19 @@ final class MountSession: Sendable {
             close(device)
             throw .system("mount at \(order.mountpoint)", -result)
         }
+    }
+
+    /// What is mounted at a path, as `mountinfo` says; the topmost where several are.
+    static func source(at path: String) -> String? {
+        guard let text = try? File.readText("/proc/self/mountinfo") else { return nil }
+        let escaped = path.replacing("\\", with: "\\134").replacing(" ", with: "\\040").replacing("\t", with: "\\011")
+        for line in text.split(separator: "\n").reversed() {
+            let fields = line.split(separator: " ")
+            guard fields.count > 6, fields[4] == escaped, let dash = fields.firstIndex(of: "-"), dash + 2 < fields.count
+            else { continue }
+            return String(fields[dash + 2])
+        }
+        return nil
     }
 
     private static func isDead(_ path: String) -> Bool {
