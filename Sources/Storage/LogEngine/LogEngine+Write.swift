@@ -85,6 +85,10 @@ extension LogEngine {
     /// Hands the turn's records to the disk, and with `sync` waits until they are on stable storage.
     public mutating func commit(sync: Bool) throws(LogError) {
         precondition(batchLeft == 0)
+        if readOnlyReason != nil, turnHasWrites {
+            revertTurn()
+            throw .readOnly
+        }
         try writePending()
         if sync, isDirty { try syncSegment() }
         beginTurn()

@@ -100,6 +100,8 @@ struct CommandTable {
         }
     }
 
+    func free() { rows.deallocate() }
+
     @inline(__always)
     func find(_ name: Argument) -> Command {
         guard name.count > 0, name.count <= 16 else { return .unknown }

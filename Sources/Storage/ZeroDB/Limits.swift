@@ -20,8 +20,6 @@ enum Limits {
     static let replyBytesMax = 64 << 20
     /// Keys of one SCAN reply.
     static let scanCountMax = 10_000
-    /// Connections that have not taken a byte of their replies for this long are closed at shutdown.
-    static let drainMilliseconds = 1000
     /// How long after the last write the log gets a mark.
     static let markNanoseconds: UInt64 = 1_000_000_000
     /// Time between background syncs with `--sync none`, so that the end of the log stays short of days.

@@ -54,19 +54,19 @@ public enum Program {
             throw StartError(description: "\(error)")
         }
         lock = zg_open(settings.data + "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        if lock < 0 { throw StartError(description: "\(settings.data)/lock: \(text(lock))") }
+        // What nobody can write needs no lock.
+        if lock < 0, lock != -EROFS { throw StartError(description: "\(settings.data)/lock: \(text(lock))") }
         // The lock lasts as long as the process.
-        if zg_flock(lock, 1) < 0 {
+        if lock >= 0, zg_flock(lock, 1) < 0 {
             throw StartError(description: "\(settings.data) is used by another zero-db")
         }
         let disk = FileDisk(directory: settings.data, segmentBytes: settings.segmentBytes)
         var engine = try open(settings, disk)
-        var doors: [UInt32] = []
         for allowance in settings.allowances { _ = try ensure(allowance.namespace, &engine) }
-        for door in settings.doors { doors.append(try ensure(door.namespace, &engine)) }
+        for door in settings.doors { _ = try ensure(door.namespace, &engine) }
         do throws(SystemError) {
             var server = try Server(settings: settings, disk: disk, engine: engine)
-            try listen(settings, doors, &server)
+            try listen(settings, &server)
             return server
         } catch {
             throw StartError(description: "\(error)")
@@ -112,15 +112,13 @@ public enum Program {
         }
     }
 
-    private static func listen(
-        _ settings: Settings, _ doors: [UInt32], _ server: inout Server
-    ) throws(SystemError) {
+    private static func listen(_ settings: Settings, _ server: inout Server) throws(SystemError) {
         if let path = settings.socket {
             let descriptor = zg_unix_listen(path, 0o666, 512)
             if descriptor < 0 { throw SystemError("listen", path, Errno(-descriptor)) }
             server.watch(.init(descriptor: descriptor, kind: .peers, path: path, isTCP: false))
         }
-        for (door, namespace) in zip(settings.doors, doors) {
+        for door in settings.doors {
             // The peer's uid is checked; the mode only has to let it come, which it always does for root and us.
             let isOthers = door.uid.map { $0 != 0 && $0 != geteuid() } ?? false
             let mode = isOthers ? door.mode | 0o066 : door.mode
@@ -128,7 +126,8 @@ public enum Program {
             if descriptor < 0 { throw SystemError("listen", door.path, Errno(-descriptor)) }
             server.watch(
                 .init(
-                    descriptor: descriptor, kind: .door(namespace: namespace, uid: door.uid), path: door.path,
+                    descriptor: descriptor, kind: .door(namespace: Array(door.namespace.utf8), uid: door.uid),
+                    path: door.path,
                     isTCP: false))
         }
         if let port = settings.port {

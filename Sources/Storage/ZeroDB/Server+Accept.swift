@@ -50,9 +50,9 @@ extension Server {
                 let namespace = engine.namespace(named: Array(allowed.namespace.utf8))
             else { return nil }
             return (namespace, allowed.isReadOnly ? Role.readOnly : Role.readWrite)
-        case .door(let namespace, let only):
+        case .door(let name, let only):
             if let only, uid != only, uid != 0 { return nil }
-            return (namespace, Role.readWrite)
+            return engine.namespace(named: name).map { ($0, Role.readWrite) }
         }
     }
 

@@ -15,6 +15,7 @@ extension Server {
         do throws(LogError) {
             guard let entry = try engine.find(connection.pointee.namespace, key.bytes) else {
                 counters.misses += 1
+                missed(connection)
                 connection.pointee.null()
                 return
             }
@@ -33,6 +34,12 @@ extension Server {
             connection.pointee.outputEnd += entry.valueLength
             connection.pointee.put("\r\n")
         } catch { fail(connection, error) }
+    }
+
+    /// That a key is not there may be because of a write that can still fail.
+    @inline(__always)
+    private func missed(_ connection: UnsafeMutablePointer<Connection>) {
+        if engine.turnHasWrites { markUncertain(connection) }
     }
 
     /// `SET key value [IFABSENT | NX | XX | IFSEQ n] [EPOCH e] [RETURN SEQ]`
@@ -98,6 +105,7 @@ extension Server {
     mutating func length(_ connection: UnsafeMutablePointer<Connection>) {
         do throws(LogError) {
             guard let entry = try engine.find(connection.pointee.namespace, arguments[1].bytes) else {
+                missed(connection)
                 connection.pointee.null()
                 return
             }
@@ -119,6 +127,7 @@ extension Server {
     mutating func getWithSequence(_ connection: UnsafeMutablePointer<Connection>) {
         do throws(LogError) {
             guard let entry = try engine.find(connection.pointee.namespace, arguments[1].bytes) else {
+                missed(connection)
                 connection.pointee.null()
                 return
             }

@@ -14,7 +14,7 @@ struct Server: ~Copyable {
         enum Kind {
             case admin
             case peers
-            case door(namespace: UInt32, uid: UInt32?)
+            case door(namespace: [UInt8], uid: UInt32?)
         }
         var descriptor: Int32
         var kind: Kind
@@ -91,6 +91,7 @@ struct Server: ~Copyable {
         connections.deallocate()
         keyBuffer.deallocate()
         arguments.deallocate()
+        table.free()
     }
 
     mutating func tick() {
@@ -126,8 +127,8 @@ struct Server: ~Copyable {
 
     private func timeout() -> Int32 {
         if !waiting.isEmpty { return 0 }
-        if engine.needsMark || engine.isDirty { return 100 }
-        return 60_000
+        if settings.sync == .none { return engine.isDirty ? 5000 : 60_000 }
+        return engine.needsMark || engine.isDirty ? 100 : 60_000
     }
 
     private mutating func handle(_ event: zg_event_t) {

@@ -46,7 +46,8 @@ struct VectorTests {
         let found = try documented()
         let header = Array(image.prefix(128))
         #expect(Array(image[2048..<2176]) == header)
-        #expect(found == header + image[4096...], "the bytes are \(Self.hex(header)) \(Self.hex(Array(image[4096...])))")
+        #expect(
+            found == header + image[4096...], "the bytes are \(Self.hex(header)) \(Self.hex(Array(image[4096...])))")
         try #require(found == header + image[4096...])
         var again = try LogEngine.open(disk)
         #expect(again.report.records == 10 && again.report.wasClosed)

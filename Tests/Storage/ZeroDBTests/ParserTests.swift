@@ -99,6 +99,7 @@ struct ParserTests {
     @Test("Every command is found by its name in either case")
     func table() {
         let table = CommandTable()
+        defer { table.free() }
         for command in Command.allCases where command != .unknown {
             for name in ["\(command.name)", "\(command.name)".lowercased()] {
                 let found = Array(name.utf8).withUnsafeBytes { bytes in
