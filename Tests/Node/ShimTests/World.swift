@@ -27,7 +27,7 @@ final class World {
     }()
 
     /// The image, made once: a shell, some tools, and a static program for what a shell cannot do.
-    private static let image: Result<String, SubprocessError> = Result {
+    static let image: Result<String, SubprocessError> = Result {
         () throws(SubprocessError) in
         // Kept between runs; two test modules may make theirs at the same time.
         let module = #fileID.prefix { $0 != "/" }

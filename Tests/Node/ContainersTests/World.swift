@@ -1,0 +1,1 @@
+../ShimTests/World.swift
