@@ -1,6 +1,7 @@
 import CanonicalJSON
 import Contracts
 import Crypto
+import Linux
 import Testing
 
 @Suite struct ContractTests {
@@ -145,5 +146,27 @@ import Testing
         }
         #expect(ContractPrefix(contract: zeroDigest).bytes.first == 0xFD)
         #expect(ContractPrefix(contract: zeroDigest).address(subnet: 1, host: 10).hasSuffix(":1::a"))
+    }
+}
+
+@Suite struct VectorTests {
+    /// The vector of Documentation/formats/contract.md.
+    @Test func theDocumentedVector() throws {
+        let contract = try contract(
+            """
+            contract: hello
+            expires: 2027-06-01
+            workloads:
+              - { container: web, image: nginx, memory: 128 MiB }
+              - { gateway: hello, to: "web:80" }
+            """)
+        let path = #filePath.replacing(
+            "Tests/Ledger/ContractsTests/ContractTests.swift", with: "Documentation/formats/contract.md")
+        let document = try File.readText(path)
+        let text = contract.body.canonicalText
+        #expect(document.contains(text), "\(text)")
+        #expect(document.contains("`\(SHA256.hash(Array(text.utf8)).hex)`"), "\(SHA256.hash(Array(text.utf8)).hex)")
+        #expect(
+            document.contains("`\(ContractPrefix(contract: zeroDigest))`"), "\(ContractPrefix(contract: zeroDigest))")
     }
 }

@@ -67,11 +67,11 @@ struct LocalIdentity: Sendable {
     }
 
     /// Seals an agent's secrets.
-    static func seal(_ secrets: AgentSecrets, passphrase: [UInt8]) throws -> JSONValue {
+    static func seal(_ secrets: AgentSecrets, passphrase: [UInt8], cost: KeyFile.Cost) throws -> JSONValue {
         let value: JSONValue = [
             "images": .string(Hex.encode(secrets.images)), "seed": .string(Hex.encode(secrets.key.seed)),
         ]
-        return try JSONValue(canonical: KeyFile.seal(value.canonicalBytes, passphrase: passphrase))
+        return try JSONValue(canonical: KeyFile.seal(value.canonicalBytes, passphrase: passphrase, cost: cost))
     }
 
     /// The agent's secrets. Takes a while: Argon2id.
@@ -96,6 +96,8 @@ struct LocalIdentity: Sendable {
 /// The identities of a user's folder.
 struct KeyRing: Sendable {
     let folder: String
+    /// How dear guessing a passphrase is made.
+    var cost = KeyFile.Cost.standard
 
     static func isName(_ text: String) -> Bool {
         let bytes = Array(text.utf8)
@@ -168,8 +170,9 @@ struct KeyRing: Sendable {
         let identity = LocalIdentity(
             name: name, address: words.signingKey().publicKey, agent: agent.publicKey,
             agentBox: try LocalIdentity.seal(
-                .init(key: agent, images: LocalIdentity.AgentSecrets.imageSecret(words)), passphrase: passphrase))
-        try KeyFile.write(Array(words.text.utf8), passphrase: ownerPassphrase, to: ownerPath(name))
+                .init(key: agent, images: LocalIdentity.AgentSecrets.imageSecret(words)), passphrase: passphrase,
+                cost: cost))
+        try KeyFile.write(Array(words.text.utf8), passphrase: ownerPassphrase, to: ownerPath(name), cost: cost)
         try File.writeDurably(path(name), identity.value.canonicalBytes, mode: 0o600)
         return identity
     }
@@ -199,7 +202,7 @@ struct KeyRing: Sendable {
     func rotated(_ identity: LocalIdentity, passphrase: [UInt8]) throws -> (identity: LocalIdentity, key: SigningKey) {
         let old = try identity.open(passphrase: passphrase)
         let key = SigningKey.generate()
-        let box = try LocalIdentity.seal(.init(key: key, images: old.images), passphrase: passphrase)
+        let box = try LocalIdentity.seal(.init(key: key, images: old.images), passphrase: passphrase, cost: cost)
         return (LocalIdentity(name: identity.name, address: identity.address, agent: key.publicKey, agentBox: box), key)
     }
 
