@@ -19,6 +19,7 @@ struct Leftovers: Sendable {
             for process in processes() { _ = process.signal(SIGKILL) }
             _ = waitUntilGone(milliseconds: 3_000)
         }
+        removeGroups()
         if let installation {
             // Both know what they made by their own records; failing here is reported by what is found afterwards.
             _ = try? Subprocess.run(
@@ -30,7 +31,6 @@ struct Leftovers: Sendable {
                 installation.bin + "/zero-storage", ["unmount", "--state", folder.state, "--run", folder.run])
         }
         unmountAll()
-        removeGroups()
         if mounts().isEmpty { try? File.removeTree(folder.runRoot) }
     }
 
@@ -40,6 +40,7 @@ struct Leftovers: Sendable {
             Item(kind: "process", name: "\($0.pid) \(command($0.pid).joined(separator: " "))")
         }
         items += mounts().map { Item(kind: "mount", name: $0) }
+        items += members().sorted().map { Item(kind: "process", name: "\($0) of a container") }
         items += groups().map { Item(kind: "cgroup", name: $0) }
         items += network()
         if File.exists(folder.runRoot) { items.append(Item(kind: "file", name: folder.runRoot)) }
@@ -125,24 +126,56 @@ struct Leftovers: Sendable {
         }
     }
 
-    // MARK: Control groups and networks
+    // MARK: Containers
 
-    /// Groups of this grid: their path has the name of its run folder.
+    /// Ids of containers that were ever made here and not removed: their folders.
+    private func containers() -> Set<String> {
+        let folders = [folder.state + "/compute/containers", folder.run + "/shim"]
+        let names = folders.flatMap { (try? File.list($0)) ?? [] }
+        return Set(
+            names.filter { name in name.contains("-") && name.utf8.allSatisfy { $0 != 0x2F } && !name.hasPrefix(".") })
+    }
+
+    /// Control groups of those containers, in every hierarchy that the kernel has.
     private func groups() -> [String] {
-        let mark = folder.runRoot.split(separator: "/").last.map(String.init) ?? ""
-        var found: [String] = []
-        for root in ["/sys/fs/cgroup/zero/\(mark)", "/sys/fs/cgroup/unified/zero/\(mark)"] where File.exists(root) {
-            found.append(root)
-        }
-        for controller in (try? File.list("/sys/fs/cgroup")) ?? [] {
-            let path = "/sys/fs/cgroup/\(controller)/zero/\(mark)"
-            if File.exists(path) { found.append(path) }
-        }
+        let ids = containers().sorted()
+        guard !ids.isEmpty else { return [] }
+        let roots = Leftovers.groupRoots()
+        return ids.flatMap { id in roots.map { "\($0)/zero/\(id)" } }.filter { File.exists($0) }
+    }
+
+    private static func groupRoots() -> [String] {
+        let top = "/sys/fs/cgroup"
+        let names = (try? File.list(top)) ?? []
+        return [top] + names.map { "\(top)/\($0)" }.filter { File.exists($0 + "/zero") }
+    }
+
+    /// Processes of containers whose shim is gone.
+    private func members() -> Set<Int32> {
+        var found: Set<Int32> = []
+        for group in groups() { Leftovers.collect(group, &found) }
         return found
     }
 
+    private static func collect(_ group: String, _ found: inout Set<Int32>) {
+        let text = (try? File.readText(group + "/cgroup.procs", limit: 1 << 20)) ?? ""
+        found.formUnion(text.split(separator: "\n").compactMap { Int32($0) })
+        for name in (try? File.list(group)) ?? [] {
+            let child = group + "/" + name
+            if (try? File.status(child, follow: false))?.isDirectory == true { collect(child, &found) }
+        }
+    }
+
+    /// Ends what still runs in them and removes them.
     private func removeGroups() {
+        let end = Clock.monotonicNanoseconds() + 3_000_000_000
+        while case let left = members(), !left.isEmpty, Clock.monotonicNanoseconds() < end {
+            for pid in left { kill(pid, SIGKILL) }
+            usleep(20_000)
+        }
         for group in groups() { removeGroup(group) }
+        // The common parents, where nobody else is in them.
+        for root in Leftovers.groupRoots() { _ = rmdir(root + "/zero") }
     }
 
     private func removeGroup(_ path: String) {
@@ -150,8 +183,10 @@ struct Leftovers: Sendable {
             let child = path + "/" + name
             if (try? File.status(child, follow: false))?.isDirectory == true { removeGroup(child) }
         }
-        _ = rmdir(path)
+        for _ in 0..<20 where rmdir(path) != 0 && errno == EBUSY { usleep(10_000) }
     }
+
+    // MARK: Networks
 
     /// Namespaces that the network daemon recorded and that are still there.
     private func network() -> [Item] {
