@@ -126,6 +126,7 @@ actor ContainerReconciler {
         do {
             try await ensure("mount@")
             await checkImage()
+            try await renewImage()
             try await ensure("shim@")
             var state = try await shimState("SHIM.STATE")
             if state.generation != order.generation { state = try await shimState("SHIM.RELOAD") }
@@ -170,6 +171,21 @@ actor ContainerReconciler {
         log.warn("image is dead", ["path": path])
         let body: JSONValue = ["unit": "mount@", "instance": .string(id)]
         _ = try? await core.call("CORE.RESTART", body, deadline: Self.coreDeadline)
+    }
+
+    /// A mount goes on with the image that it began with. For another one the container is stopped first, for it would lose
+    /// its files under its feet.
+    private func renewImage() async throws(BusError) {
+        let path = store.paths(id).image
+        guard ImageMount.isOther(at: path, than: order.spec.imageRoot) else { return }
+        log.info("another image", ["root": String(order.spec.imageRoot.prefix(16))])
+        if let state = try? await shimState("SHIM.STATE"), state.pid != nil {
+            tell(ContainerReport(.preparing, "stopping, to be replaced by one with another image"))
+            _ = try await shim.call("SHIM.STOP", deadline: .seconds(order.spec.stopSeconds + 10))
+        }
+        let body: JSONValue = ["unit": "mount@", "instance": .string(id)]
+        _ = try await core.call("CORE.RESTART", body, deadline: .seconds(30))
+        try await ensure("mount@")
     }
 
     private func shimState(_ verb: String) async throws(BusError) -> ShimState {

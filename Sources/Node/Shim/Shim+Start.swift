@@ -31,6 +31,9 @@ extension Shim {
         identity = order.spec.identity
         try root.prepareLayer(order.spec.identity)
         try root.checkVolumes(order.spec)
+        if ImageMount.isOther(at: paths.image, than: order.spec.imageRoot) {
+            throw ShimError("mount", "another image is still mounted")
+        }
         try root.mount()
         imageDevice = root.imageDevice
         try writeBundle()
