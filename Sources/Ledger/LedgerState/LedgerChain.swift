@@ -92,10 +92,11 @@ public struct LedgerChain: Sendable {
         var admitted: [Record] = []
         var outcomes: [Result<Int, AdmissionError>] = []
         var full: AdmissionError?
+        var waiting: [PublicKey: AdmissionError] = [:]
         for record in records {
             // Whatever follows a record that waits for the next block waits too: it may count on it.
-            if let full {
-                outcomes.append(.failure(full))
+            if let reason = full ?? waiting[record.key] {
+                outcomes.append(.failure(reason))
                 continue
             }
             do {
@@ -105,7 +106,7 @@ public struct LedgerChain: Sendable {
                 next.log.append(record.id.bytes)
             } catch {
                 outcomes.append(.failure(error))
-                if error.code == .blockFull { full = error }
+                if error.code == .blockFull { full = error } else if error.code.passes { waiting[record.key] = error }
             }
         }
         guard !admitted.isEmpty || isDue else { return Proposal(block: nil, chain: self, outcomes: outcomes) }

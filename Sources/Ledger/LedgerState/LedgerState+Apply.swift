@@ -11,7 +11,7 @@ extension LedgerState {
         height += 1
         self.time = time
         budget = BlockBudget()
-        for (contract, expires) in index.expiry.sorted(by: { $0.key < $1.key }) where expires <= time { end(contract) }
+        for contract in index.expiry.filter({ $0.value <= time }).keys.sorted() { end(contract) }
         let oldest = height - genesis.rules.revealBlocks
         for hash in index.commits.filter({ $0.key < oldest }).flatMap(\.value).sorted() { remove(.commit(hash)) }
     }

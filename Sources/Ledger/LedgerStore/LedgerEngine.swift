@@ -165,14 +165,7 @@ public final class LedgerEngine: Sendable {
             let back = later
             shared.withLock { $0.queue = back + $0.queue }
         }
-        guard let block = proposal.block else {
-            // Records that can never get into a block of their own would wait for ever.
-            for ticket in later where tickets.count == later.count {
-                ticket.answer(.failure(LedgerError(.limit, "block", "the record does not fit into a block")))
-            }
-            if tickets.count == later.count { shared.withLock { $0.queue.removeFirst(later.count) } }
-            return nil
-        }
+        guard let block = proposal.block else { return nil }
         try await commit(block, proposal.chain, inBlock)
         return proposal.chain
     }
@@ -257,9 +250,5 @@ public final class LedgerEngine: Sendable {
 extension LedgerError {
     init(_ error: AdmissionError) {
         self.init(error.code.rawValue, error.subject, error.message, status: error.code.status)
-    }
-
-    init(_ code: AdmissionError.Code, _ subject: String, _ message: String) {
-        self.init(AdmissionError(code, subject, message))
     }
 }
