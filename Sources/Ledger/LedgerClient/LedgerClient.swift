@@ -84,7 +84,7 @@ public final class LedgerClient: Sendable {
             do { try await Task.sleep(for: pause) } catch {
                 throw LedgerError(LedgerError.deadline, record.id.hex, "cancelled while the ledger was away")
             }
-            pause = min(pause * 2, .seconds(2))
+            pause = min(pause * 2, .milliseconds(500))
         }
     }
 

@@ -81,13 +81,15 @@ public final class LedgerFollower: Sendable {
     /// News from now on; the first element is the current state as soon as there is one.
     public func changes() -> AsyncStream<LedgerChange> {
         AsyncStream(bufferingPolicy: .bufferingNewest(LedgerFollower.changesMax)) { continuation in
-            let (id, chain) = shared.withLock { shared in
+            // Told under the lock, so that no later state can come before this one.
+            let id = shared.withLock { shared in
                 shared.nextReader += 1
                 shared.readers[shared.nextReader] = continuation
-                let isReady = shared.chain.map { $0.height >= shared.highest } ?? false
-                return (shared.nextReader, isReady ? shared.chain : nil)
+                if let chain = shared.chain, chain.height >= shared.highest {
+                    continuation.yield(LedgerChange(state: chain.state, records: []))
+                }
+                return shared.nextReader
             }
-            if let chain { continuation.yield(LedgerChange(state: chain.state, records: [])) }
             continuation.onTermination = { [weak self] _ in
                 self?.shared.withLock { _ = $0.readers.removeValue(forKey: id) }
             }

@@ -49,7 +49,8 @@ private final class Programs: Sendable {
 
     func start(_ name: String) async throws {
         let bin = Programs.built ?? ""
-        let script = "echo $$ > \(folder)/\(name).pid; exec \(bin)/zero-\(name) \(arguments(name)) >> \(folder)/\(name).log 2>&1"
+        let program = "\(bin)/zero-\(name) \(arguments(name))"
+        let script = "echo $$ > \(folder)/\(name).pid; exec \(program) >> \(folder)/\(name).log 2>&1"
         try? File.remove("\(folder)/\(name).pid")
         startThread { _ = try? Subprocess.run("/bin/sh", ["-c", script], timeout: 600) }
         for _ in 0..<200 {
@@ -117,11 +118,11 @@ private final class Load: Sendable {
                     }
                 }
             }
-            for round in 0..<9 {
-                try await Task.sleep(for: .milliseconds(400 + 37 * round))
+            for round in 0..<12 {
+                try await Task.sleep(for: .milliseconds(700 + 53 * round))
                 if round % 3 != 0 { programs.kill("db") }
                 if round % 3 != 1 { programs.kill("ledger") }
-                try await Task.sleep(for: .milliseconds(round * 20))
+                try await Task.sleep(for: .milliseconds(round * 15))
                 if round % 3 != 0 { try await programs.start("db") }
                 if round % 3 != 1 { try await programs.start("ledger") }
             }

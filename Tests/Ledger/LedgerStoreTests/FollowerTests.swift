@@ -194,4 +194,46 @@ import Testing
         let other = try Scenario(nonce: "another grid")
         await #expect(throws: (any Error).self) { try await follower(answers(other)).catchUp() }
     }
+
+    /// One bit of an answer is turned after the other: what the client returns is what the honest ledger said, or an error.
+    @Test func changedAnswersAreNeverBelieved() async throws {
+        let ledger = try await TestLedger()
+        try await ledger.ready()
+        let alice = try TestPerson("alice", ledger.genesis.id)
+        _ = try await ledger.client.submit(await alice.identity())
+        let old = try await ledger.client.checkpoint()
+        let record = try await alice.contract("hello")
+        _ = try await ledger.client.submit(record)
+        let bytes = try await ledger.answers([
+            "/v1/checkpoint", "/v1/proof/state?key=contract/\(record.id.hex)",
+            "/v1/proof/inclusion?id=\(record.id.hex)",
+            "/v1/proof/consistency?from=\(old.size)", "/v1/snapshot", "/v1/query?id=\(record.id.hex)",
+        ])
+        let honest = try await ledger.client.checkpoint()
+        let entry = try await ledger.client.entry(.contract(record.id)).entry
+        await ledger.stop()
+        for (path, body) in bytes {
+            let name = String(path.split(separator: "?")[0])
+            for index in stride(from: 0, to: body.count, by: max(1, body.count / 150)) {
+                var changed = body
+                changed[index] ^= 1
+                let client = LedgerClient(
+                    id: ledger.genesis.id, genesis: ledger.genesis, transport: LyingLedger([name: changed]))
+                switch name {
+                case "/v1/checkpoint":
+                    if let found = try? await client.checkpoint() { #expect(found == honest, "byte \(index)") }
+                case "/v1/proof/state":
+                    if let found = try? await client.entry(.contract(record.id)) { #expect(found.entry == entry) }
+                case "/v1/proof/inclusion":
+                    if let found = try? await client.proveInclusion(record.id) { #expect(found == honest) }
+                case "/v1/proof/consistency":
+                    if let found = try? await client.proveConsistency(since: old) { #expect(found == honest) }
+                case "/v1/query":
+                    if let found = try? await client.record(record.id) { #expect(found.record.id == record.id) }
+                default:
+                    if let found = try? await client.snapshot() { #expect(found.0.state.root == honest.stateRoot) }
+                }
+            }
+        }
+    }
 }

@@ -15,6 +15,7 @@ final class TestLedger: Sendable {
     let engine: LedgerEngine
     let genesis: Genesis
     let client: LedgerClient
+    let endpoint: LedgerEndpoint
     let folder: String
     private let server: HTTPServer
     private let work: Task<Void, Never>
@@ -52,11 +53,19 @@ final class TestLedger: Sendable {
         work = Task {
             do { try await engine.run(genesis: genesis) } catch { failure.error.withLock { $0 = error } }
         }
-        client = LedgerClient(
-            LedgerEndpoint(url: "https://127.0.0.1:\(server.port)", pin: tls.pin, id: genesis.id))
+        endpoint = LedgerEndpoint(url: "https://127.0.0.1:\(server.port)", pin: tls.pin, id: genesis.id)
+        client = LedgerClient(endpoint)
         (self.storage, self.engine, self.genesis, self.folder, self.failure) = (
             storage, engine, genesis, folder, failure
         )
+    }
+
+    /// What it answers to paths.
+    func answers(_ paths: [String]) async throws -> [String: [UInt8]] {
+        let pinned = HTTPClient(pin: "sha256//" + endpoint.pin)
+        var answers: [String: [UInt8]] = [:]
+        for path in paths { answers[path] = try await pinned.get(endpoint.url + path).body }
+        return answers
     }
 
     /// Waits until it serves, or cannot.
