@@ -50,7 +50,14 @@ public final class ZeroDBChunkStore: ChunkStore {
         let replies: [RESPValue]
         do { replies = try client.pipeline(commands, deadline: deadline) } catch { throw .store("\(error)") }
         guard replies.count == commands.count else { throw .store("another number of replies than commands") }
-        for reply in replies { if let failure = reply.failure { throw .store("\(failure.code) \(failure.message)") } }
+        for (command, reply) in zip(commands, replies) {
+            guard let failure = reply.failure else { continue }
+            // The store answers, and will not find other bytes however often it is asked.
+            if failure.code == "CORRUPT", command.count > 1, let id = Digest(command[1]) {
+                throw .damaged(id, reason: failure.message)
+            }
+            throw .store("\(failure.code) \(failure.message)")
+        }
         return replies
     }
 }

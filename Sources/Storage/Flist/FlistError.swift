@@ -8,6 +8,8 @@ public enum FlistError: Error, Equatable, Sendable {
     case limit(subject: String, value: UInt64, limit: UInt64)
     /// The store does not have this chunk.
     case missing(Digest)
+    /// The store has this chunk and knows that it is damaged; `reason` names the place.
+    case damaged(Digest, reason: String)
     /// The stored bytes do not have the id under which they were asked for.
     case wrongIdentifier(Digest)
     /// The key does not open this chunk.
@@ -31,6 +33,7 @@ extension FlistError: CustomStringConvertible {
         case .malformed(let kind, let reason, let offset): "\(kind) chunk is malformed at byte \(offset): \(reason)"
         case .limit(let subject, let value, let limit): "\(subject) is \(value), the limit is \(limit)"
         case .missing(let id): "chunk \(id.hex) is not in the store"
+        case .damaged(let id, let reason): "chunk \(id.hex) is damaged in the store: \(reason)"
         case .wrongIdentifier(let id): "chunk \(id.hex) has other bytes than its id says"
         case .wrongKey(let id): "chunk \(id.hex) does not open with its key"
         case .wrongConvergence(let id): "chunk \(id.hex) has a key that its contents do not give"
@@ -45,7 +48,7 @@ extension FlistError: CustomStringConvertible {
     public var chunk: Digest? {
         switch self {
         case .missing(let id), .wrongIdentifier(let id), .wrongKey(let id), .wrongConvergence(let id),
-            .badChunk(let id, _):
+            .badChunk(let id, _), .damaged(let id, _):
             id
         default: nil
         }

@@ -1,8 +1,10 @@
 import CInflate
 import CZstd
 import Crypto
+import Flist
 import Glibc
 import Linux
+import Synchronization
 
 /// A stream of bytes that is read once, on one thread.
 protocol ByteSource: AnyObject {
@@ -15,26 +17,25 @@ final class FileSource: ByteSource {
     private let descriptor: Descriptor
     private let path: String
     private var hasher = SHA256Hasher()
-    /// Bytes read so far.
-    private(set) var count: Int64 = 0
-    private let onRead: (Int64) -> Void
+    private let counter = Atomic<Int64>(0)
 
-    init(_ path: String, onRead: @escaping (Int64) -> Void = { _ in }) throws(ImportError) {
+    init(_ path: String) throws(ImportError) {
         do { descriptor = try Descriptor.open(path, O_RDONLY) } catch {
             throw .unreadable(path: path, reason: "\(error.errno)")
         }
         self.path = path
-        self.onRead = onRead
         posix_fadvise(descriptor.raw, 0, 0, POSIX_FADV_SEQUENTIAL)
     }
+
+    /// Bytes read so far; any thread may ask.
+    var count: Int64 { counter.load(ordering: .relaxed) }
 
     func read(_ buffer: UnsafeMutableRawBufferPointer) throws(ImportError) -> Int {
         while true {
             let got = Glibc.read(descriptor.raw, buffer.baseAddress, buffer.count)
             if got >= 0 {
                 hasher.update(UnsafeRawBufferPointer(rebasing: buffer[..<got]))
-                count += Int64(got)
-                onRead(count)
+                counter.wrappingAdd(Int64(got), ordering: .relaxed)
                 return got
             }
             let code = errno
@@ -44,6 +45,92 @@ final class FileSource: ByteSource {
 
     /// The digest of what was read.
     var digest: Digest { hasher.finish() }
+}
+
+/// Reads another source on a thread of its own, a few pieces ahead, so that decompressing and cutting go on together.
+///
+/// `@unchecked Sendable`: the thread alone reads `source`, until it said that it ended; pieces pass through the monitor.
+final class AheadSource: ByteSource, @unchecked Sendable {
+    private struct State: Sendable {
+        var full: [[UInt8]] = []
+        var empty: [[UInt8]]
+        var end: Result<Void, ImportError>?
+        var isDropped = false
+    }
+
+    private static let pieces = 4
+    private static let pieceBytes = 1 << 20
+
+    private let source: any ByteSource
+    private let monitor: Monitor<State>
+    private var piece: [UInt8] = []
+    private var given = 0
+
+    init(_ source: any ByteSource) {
+        self.source = source
+        monitor = Monitor(State(empty: Array(repeating: [], count: Self.pieces)))
+        let reader = Reader(source: source, monitor: monitor)
+        startThread { reader.run() }
+    }
+
+    deinit { drop() }
+
+    /// Ends the thread and waits until it no longer reads.
+    func drop() {
+        monitor.update { $0.isDropped = true }
+        _ = monitor.wait { $0.end == nil ? nil : true }
+    }
+
+    func read(_ buffer: UnsafeMutableRawBufferPointer) throws(ImportError) -> Int {
+        if given == piece.count {
+            let used = piece
+            piece = []
+            if !used.isEmpty { monitor.update { $0.empty.append(used) } }
+            let next: Result<[UInt8], ImportError>? = monitor.wait { state in
+                if !state.full.isEmpty { return .success(state.full.removeFirst()) }
+                return state.end?.map { [] }
+            }
+            (piece, given) = (try next?.get() ?? [], 0)
+        }
+        let count = min(buffer.count, piece.count - given)
+        piece.withUnsafeBytes { bytes in
+            buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[given..<given + count]))
+        }
+        given += count
+        return count
+    }
+
+    private struct Reader: @unchecked Sendable {  // used by the one thread
+        let source: any ByteSource
+        let monitor: Monitor<State>
+
+        func run() {
+            var result: Result<Void, ImportError> = .success(())
+            do throws(ImportError) { try readAll() } catch { result = .failure(error) }
+            monitor.update { $0.end = result }
+        }
+
+        private func readAll() throws(ImportError) {
+            while true {
+                let next: [UInt8]?? = monitor.wait { state in
+                    if state.isDropped { return .some(nil) }
+                    return state.empty.popLast().map { .some($0) }
+                }
+                guard case .some(.some(var piece)) = next else { return }
+                if piece.count != AheadSource.pieceBytes { piece = Array(repeating: 0, count: AheadSource.pieceBytes) }
+                var filled = 0
+                while filled < piece.count {
+                    let got = try readInto(&piece, source, filled..<piece.count)
+                    if got == 0 { break }
+                    filled += got
+                }
+                let isLast = filled < piece.count
+                if isLast { piece.removeSubrange(filled...) }
+                if !piece.isEmpty { monitor.update { $0.full.append(piece) } }
+                if isLast { return }
+            }
+        }
+    }
 }
 
 /// Passes bytes on and keeps their digest.
@@ -73,7 +160,7 @@ final class PeekingSource: ByteSource {
         self.source = source
         var buffer = [UInt8](repeating: 0, count: count)
         while head.count < count {
-            let got = try readInto(&buffer, source, count - head.count)
+            let got = try readInto(&buffer, source, 0..<count - head.count)
             if got == 0 { break }
             head += buffer[..<got]
         }
@@ -93,10 +180,10 @@ final class PeekingSource: ByteSource {
 }
 
 /// Reads into an array; closures that lend its memory cannot throw typed errors.
-func readInto(_ array: inout [UInt8], _ source: any ByteSource, _ count: Int) throws(ImportError) -> Int {
+func readInto(_ array: inout [UInt8], _ source: any ByteSource, _ range: Range<Int>) throws(ImportError) -> Int {
     let result: Result<Int, ImportError> = array.withUnsafeMutableBytes { buffer in
         do throws(ImportError) {
-            return .success(try source.read(UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])))
+            return .success(try source.read(UnsafeMutableRawBufferPointer(rebasing: buffer[range])))
         } catch { return .failure(error) }
     }
     return try result.get()
@@ -123,7 +210,7 @@ final class GzipSource: ByteSource {
     func read(_ buffer: UnsafeMutableRawBufferPointer) throws(ImportError) -> Int {
         while true {
             if start == end {
-                (start, end) = (0, try readInto(&input, source, input.count))
+                (start, end) = (0, try readInto(&input, source, 0..<input.count))
                 if end == 0 {
                     guard isBetweenMembers, sawMember else {
                         throw .badCompression(subject: subject, reason: "gzip data ends too early")
@@ -181,7 +268,7 @@ final class ZstdSource: ByteSource {
         while true {
             var mayHoldMore = true
             if start == end {
-                (start, end) = (0, try readInto(&input, source, input.count))
+                (start, end) = (0, try readInto(&input, source, 0..<input.count))
                 mayHoldMore = end > 0
                 if end == 0, isBetweenFrames { return 0 }
             }

@@ -5,7 +5,7 @@ import Synchronization
 
 /// The pieces of a file that threads fill in; complete once the pipeline was drained.
 ///
-/// `@unchecked Sendable`: the pipeline's monitor protects `pieces`; other threads read it only after draining.
+/// `@unchecked Sendable`: the pipeline's monitor of what is done protects `pieces`; other threads read it only after draining.
 final class FileContent: @unchecked Sendable {
     /// In order of the file.
     var pieces: [SizedReference?] = []
@@ -41,16 +41,14 @@ final class ChunkPipeline: Sendable {
         let index: Int
     }
 
-    private struct State: Sendable {
+    /// What waits for a thread.
+    private struct Queue: Sendable {
         var jobs: [Job] = []
         var first = 0
-        var queuedBytes = 0
-        var unfinished = 0
+        var bytes = 0
         var isDraining = false
         var isClosed = false
         var failure: FlistError?
-        var counts = ImportCounts()
-        var workers = 0
 
         mutating func pop() -> Job? {
             guard first < jobs.count else { return nil }
@@ -60,9 +58,17 @@ final class ChunkPipeline: Sendable {
                 jobs.removeSubrange(..<first)
                 first = 0
             }
-            queuedBytes -= job.plain.count
+            bytes -= job.plain.count
             return job
         }
+    }
+
+    /// What threads did.
+    private struct Done: Sendable {
+        var unfinished = 0
+        var failure: FlistError?
+        var counts = ImportCounts()
+        var workers = 0
     }
 
     /// Bytes that wait for a thread: enough to keep all busy while a layer is decompressed in bursts.
@@ -76,63 +82,68 @@ final class ChunkPipeline: Sendable {
     private let store: any ChunkStore
     private let secret: ConvergenceSecret
     private let cache: ChunkCache?
-    private let monitor = Monitor(State())
+    private let queue = Monitor(Queue())
+    private let done = Monitor(Done())
 
     init(_ store: any ChunkStore, _ secret: ConvergenceSecret, _ cache: ChunkCache?, threads: Int) {
         (self.store, self.secret, self.cache) = (store, secret, cache)
-        monitor.update { $0.workers = threads }
+        done.withLock { $0.workers = threads }
         for _ in 0..<threads { startThread { [self] in work() } }
     }
 
     /// What was done so far.
-    var counts: ImportCounts { monitor.withLock { $0.counts } }
+    var counts: ImportCounts { done.withLock { $0.counts } }
 
     /// Queues one piece of a file; waits while too much is queued.
     func submit(_ plain: [UInt8], _ file: FileContent) throws(ImportError) {
-        let failure: FlistError?? = monitor.wait { state in
-            if let failure = state.failure { return .some(failure) }
-            if state.queuedBytes > Self.queueBytes { return nil }
+        let index = done.withLock { done in
             file.pieces.append(nil)
-            state.jobs.append(Job(plain: plain, file: file, index: file.pieces.count - 1))
-            state.queuedBytes += plain.count
-            state.unfinished += 1
-            state.counts.contentBytes += UInt64(plain.count)
-            state.counts.chunks += 1
-            return .some(nil)
+            done.unfinished += 1
+            done.counts.contentBytes += UInt64(plain.count)
+            done.counts.chunks += 1
+            return file.pieces.count - 1
+        }
+        let failure: FlistError?? = queue.wait { queue in
+            if let failure = queue.failure { return .some(failure) }
+            return queue.bytes > Self.queueBytes ? nil : .some(nil)
         }
         if case .some(.some(let failure)) = failure { throw .storing(failure) }
-        monitor.update { _ in }
+        // Only threads wait while there is room, so one of them is woken.
+        queue.updateOne { queue in
+            queue.jobs.append(Job(plain: plain, file: file, index: index))
+            queue.bytes += plain.count
+        }
     }
 
     /// Waits until everything that was queued is stored.
     func drain() throws(ImportError) {
-        monitor.update { $0.isDraining = true }
-        let failure: FlistError?? = monitor.wait { state in
-            if let failure = state.failure { return .some(failure) }
-            return state.unfinished == 0 ? .some(nil) : nil
+        queue.update { $0.isDraining = true }
+        let failure: FlistError?? = done.wait { done in
+            if let failure = done.failure { return .some(failure) }
+            return done.unfinished == 0 ? .some(nil) : nil
         }
-        monitor.update { $0.isDraining = false }
+        queue.withLock { $0.isDraining = false }
         if case .some(.some(let failure)) = failure { throw .storing(failure) }
     }
 
     /// Stores metadata chunks at once.
     func store(_ chunks: [SealedChunk]) throws(FlistError) {
         try count(chunks, try store.add(chunks))
-        monitor.update { $0.counts.chunks += UInt64(chunks.count) }
+        done.withLock { $0.counts.chunks += UInt64(chunks.count) }
     }
 
     /// Counts a layer that was not read again.
-    func countReusedLayer() { monitor.update { $0.counts.reusedLayers += 1 } }
+    func countReusedLayer() { done.withLock { $0.counts.reusedLayers += 1 } }
 
     /// Ends the threads; what is still queued is dropped.
     func close() {
-        monitor.update { $0.isClosed = true }
-        _ = monitor.wait { $0.workers == 0 ? true : nil }
+        queue.update { $0.isClosed = true }
+        _ = done.wait { $0.workers == 0 ? true : nil }
     }
 
     private func count(_ chunks: [SealedChunk], _ isNew: [Bool]) throws(FlistError) {
         guard chunks.count == isNew.count else { throw .store("another number of answers than chunks") }
-        monitor.update { state in
+        done.withLock { state in
             for (chunk, isNew) in zip(chunks, isNew) where isNew {
                 state.counts.newChunks += 1
                 state.counts.newBytes += UInt64(chunk.stored.count)
@@ -150,7 +161,7 @@ final class ChunkPipeline: Sendable {
     }
 
     private enum Next {
-        case job(Job)
+        case job(Job, makesRoom: Bool)
         case flush
         case end
     }
@@ -159,26 +170,29 @@ final class ChunkPipeline: Sendable {
         var batch = Batch()
         loop: while true {
             let isIdle = batch.isEmpty
-            let next: Next? = monitor.wait(milliseconds: isIdle ? nil : Self.batchMilliseconds) { state in
-                if state.isClosed || state.failure != nil { return state.isClosed ? .end : isIdle ? nil : .flush }
-                if let job = state.pop() { return .job(job) }
-                return !isIdle && state.isDraining ? .flush : nil
+            let next: Next? = queue.wait(milliseconds: isIdle ? nil : Self.batchMilliseconds) { queue in
+                if queue.isClosed { return .end }
+                if queue.failure != nil { return isIdle ? nil : .flush }
+                let wasFull = queue.bytes > Self.queueBytes
+                if let job = queue.pop() { return .job(job, makesRoom: wasFull && queue.bytes <= Self.queueBytes) }
+                return !isIdle && queue.isDraining ? .flush : nil
             }
             do throws(FlistError) {
                 switch next {
                 case .end: break loop
-                case .job(let job):
-                    monitor.update { _ in }
+                case .job(let job, let makesRoom):
+                    if makesRoom { queue.update { _ in } }
                     try take(job, &batch)
                     if batch.bytes >= Self.batchBytes || batch.count >= Self.batchChunks { try flush(&batch) }
                 case .flush, nil: try flush(&batch)
                 }
             } catch {
                 batch = Batch()
-                monitor.update { $0.failure = $0.failure ?? error }
+                queue.update { $0.failure = $0.failure ?? error }
+                done.update { $0.failure = $0.failure ?? error }
             }
         }
-        monitor.update { $0.workers -= 1 }
+        done.update { $0.workers -= 1 }
     }
 
     private func take(_ job: Job, _ batch: inout Batch) throws(FlistError) {
@@ -215,7 +229,7 @@ final class ChunkPipeline: Sendable {
                 finished.append((sealed.job, sealed.chunk.reference))
             }
         }
-        monitor.update { state in
+        done.update { state in
             for (job, reference) in finished {
                 job.file.pieces[job.index] = SizedReference(size: UInt64(job.plain.count), chunk: reference)
             }

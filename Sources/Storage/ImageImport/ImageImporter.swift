@@ -164,10 +164,17 @@ public final class ImageImporter {
             return known.root
         }
         let path = layout.path(of: descriptor)
-        let file = try FileSource(path) { [self] count in report(step, count, descriptor.size, pipeline) }
-        let plain = HashingSource(try decompressing(file, "sha256:\(descriptor.digest.hex)"))
+        let file = try FileSource(path)
+        let ahead = AheadSource(try decompressing(file, "sha256:\(descriptor.digest.hex)"))
+        defer { ahead.drop() }
+        let plain = HashingSource(ahead)
         var reader = LayerReader(step, pipeline)
-        try reader.read(TarReader(StoppableSource(plain) { [self] in isStopped }, step))
+        let watched = WatchedSource(plain) { [self] in
+            report(step, file.count, descriptor.size, pipeline)
+            return isStopped
+        }
+        try reader.read(TarReader(watched, step))
+        ahead.drop()
         try finish(file)
         guard file.digest == descriptor.digest, file.count == descriptor.size else {
             throw .wrongDigest(
@@ -186,7 +193,7 @@ public final class ImageImporter {
     /// Reads what follows the compressed data, so that the digest covers the whole blob.
     private func finish(_ file: FileSource) throws(ImportError) {
         var buffer = [UInt8](repeating: 0, count: 65_536)
-        while try readInto(&buffer, file, buffer.count) > 0 {}
+        while try readInto(&buffer, file, 0..<buffer.count) > 0 {}
     }
 
     private func holdsAll(_ chunks: Set<Crypto.Digest>) throws(ImportError) -> Bool {
@@ -207,10 +214,15 @@ public final class ImageImporter {
     }
 
     private func archive(_ path: String, _ pipeline: ChunkPipeline) throws(ImportError) -> ImportedArchitecture {
-        let file = try FileSource(path) { [self] count in report(path, count, nil, pipeline) }
+        let file = try FileSource(path)
+        let ahead = AheadSource(try decompressing(file, path))
+        defer { ahead.drop() }
         var reader = LayerReader(path, pipeline)
-        let plain = try decompressing(file, path)
-        try reader.read(TarReader(StoppableSource(plain) { [self] in isStopped }, path))
+        let watched = WatchedSource(ahead) { [self] in
+            report(path, file.count, nil, pipeline)
+            return isStopped
+        }
+        try reader.read(TarReader(watched, path))
         return try single(reader.root, path, pipeline)
     }
 
@@ -261,8 +273,8 @@ public final class ImageImporter {
     }
 }
 
-/// Ends a stream with an error when an import is to stop.
-private final class StoppableSource: ByteSource {
+/// Tells how far a stream is, and ends it with an error when the import is to stop.
+private final class WatchedSource: ByteSource {
     private let source: any ByteSource
     private let isStopped: () -> Bool
 

@@ -98,11 +98,11 @@ final class TarReader {
 
     /// Reads to the end of the source: the digest of a layer covers what follows the archive.
     func drain() throws(ImportError) {
-        while end > 0 { end = try readInto(&buffer, source, buffer.count) }
+        while end > 0 { end = try readInto(&buffer, source, 0..<buffer.count) }
     }
 
     private func fill() throws(ImportError) {
-        (start, end) = (0, try readInto(&buffer, source, buffer.count))
+        (start, end) = (0, try readInto(&buffer, source, 0..<buffer.count))
         if end == 0 { throw refusal("archive ends too early") }
     }
 
@@ -123,7 +123,7 @@ final class TarReader {
         bytes.reserveCapacity(count)
         while bytes.count < count {
             if start == end {
-                (start, end) = (0, try readInto(&buffer, source, buffer.count))
+                (start, end) = (0, try readInto(&buffer, source, 0..<buffer.count))
                 if end == 0 {
                     if bytes.isEmpty { return nil }
                     throw refusal("archive ends too early")
