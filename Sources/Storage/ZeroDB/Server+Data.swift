@@ -214,7 +214,11 @@ extension Server {
         do throws(LogError) {
             var present: UInt64 = 0
             for index in 1..<count {
-                guard let entry = try engine.find(connection.pointee.namespace, arguments[index].bytes) else {
+                // Who asks wants to know whether it can be had: as for IFABSENT, what is known to be damaged is not there.
+                guard let entry = try engine.find(connection.pointee.namespace, arguments[index].bytes),
+                    !entry.isDamaged
+                else {
+                    missed(connection)
                     continue
                 }
                 if entry.sequence >= engine.turnFirstSequence { markUncertain(connection) }

@@ -70,7 +70,11 @@ struct DurabilityTests {
         let info = try #require(try client.text("INFO"))
         #expect(info.contains("damaged_places:1\r\n") && info.contains("corrupt_reads:2\r\n"))
         #expect(instance.log.contains("corrupt_record segment=1 offset="))
+        // Who asks before writing learns that it has to be written again.
+        #expect(try client.text("EXISTS", "key-41", "key-42", "key-77") == "1")
+        #expect(try client.text("EXISTS", "key-42", "key-43") == "1")
         #expect(try client.text("SET", "key-42", "new", "IFABSENT") == "OK")
+        #expect(try client.text("EXISTS", "key-42") == "1")
         #expect(try client.text("GET", "key-42") == "new")
     }
 
