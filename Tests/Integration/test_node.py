@@ -92,7 +92,7 @@ def test_listening_sockets(deployed):
 
 def test_planted_secrets_are_found_nowhere(shared):
     secrets = {f"token-{i}": f"planted-{os.urandom(12).hex()}" for i in range(20)}
-    lines = "".join(f"      T{i}: {{ secret: token-{i} }}\n" for i in range(20))
+    lines = "".join(f"      T{i}: {{ secret: token-{i} }}\n" for i in range(20)) + "      TWICE: { secret: token-0 }\n"
     # nginx writes over its own environment; sleep does not.
     text = hello("keeper").split("    ready:")[0] + f"    args: [ sleep, infinity ]\n    env:\n{lines}"
     words = []
@@ -105,7 +105,8 @@ def test_planted_secrets_are_found_nowhere(shared):
         inside = wait_for("the container's process", lambda: next(
             (e for e in pathlib.Path("/proc").glob("[0-9]*") if grids.command_line(e) == ["sleep", "infinity"]), None))
         seen = (inside / "environ").read_text()
-        assert all(value in seen for value in secrets.values()), "the container has them"
+        assert all(f"T{i}={secrets[f'token-{i}']}" in seen for i in range(20)), "the container has them"
+        assert f"TWICE={secrets['token-0']}" in seen
         for name in secrets:
             (shared.folder / name).unlink()
         values = [v.encode() for v in secrets.values()]

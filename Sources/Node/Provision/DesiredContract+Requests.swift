@@ -144,14 +144,16 @@ extension DesiredContract {
 
     /// Ciphertexts only: the box of the contract and the content key that the placement sealed to this node.
     private func secrets(_ container: Container) throws(ProvisionError) -> [String: JSONValue] {
+        var variables: [String: [String]] = [:]
+        for (variable, name) in container.secrets { variables[name, default: []].append(variable) }
         var secrets: [String: JSONValue] = [:]
-        for (variable, name) in container.secrets {
+        for (name, variables) in variables {
             guard let secret = contract.secrets[name], let sealed = placed(container.name)?.secrets?[name] else {
                 throw .placement(workload: container.name, lacks: "the secret \(name) sealed to this node")
             }
             secrets[name] = [
                 "sealed": .string(Base64.encode(sealed)), "box": .string(Base64.encode(secret.box)),
-                "env": .string(variable),
+                "env": .array(variables.sorted().map { .string($0) }),
             ]
         }
         return secrets

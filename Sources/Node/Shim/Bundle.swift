@@ -33,7 +33,7 @@ struct Bundle {
     /// Docker's limit of open files, where the node allows it.
     private static let filesMax: UInt64 = 1_048_576
 
-    var hasFileSecrets: Bool { spec.secrets.values.contains { $0.variable == nil } }
+    var hasFileSecrets: Bool { spec.secrets.values.contains { $0.variables.isEmpty } }
 
     /// `config.json`.
     var config: JSONValue {
@@ -54,7 +54,8 @@ struct Bundle {
         if !spec.secrets.isEmpty {
             var words = ["/.zero-init"]
             for (name, secret) in spec.secrets.sorted(by: { $0.key < $1.key }) {
-                words += secret.variable.map { ["--env", "\(name)=\($0)"] } ?? ["--file", name]
+                words += secret.variables.flatMap { ["--env", "\(name)=\($0)"] }
+                if secret.variables.isEmpty { words += ["--file", name] }
             }
             arguments = words + ["--"] + arguments
         }

@@ -86,7 +86,7 @@ extension ContainerSpec {
                 (1...64).contains(bytes.count) && bytes[0] != UInt8(ascii: ".")
                 && bytes.allSatisfy { $0 > 32 && $0 < 127 && $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "=") }
             try expect(isName, "secrets", "names of letters, digits, dots, dashes", name)
-            if let variable = secret.variable { try expect(Self.isVariable(variable), "env", "a variable", variable) }
+            for variable in secret.variables { try expect(Self.isVariable(variable), "env", "a variable", variable) }
         }
     }
 

@@ -92,7 +92,7 @@ extension ContainerSpec.Secret {
     var json: JSONValue {
         var value: JSONValue = ["sealed": .string(sealed)]
         value["box"] = box.map { .string($0) }
-        value["env"] = variable.map { .string($0) }
+        if !variables.isEmpty { value["env"] = .array(variables.map { .string($0) }) }
         return value
     }
 }
@@ -170,7 +170,7 @@ extension ContainerSpec {
             var reader = try ObjectReader(value, "secret \(name)")
             secrets[name] = Secret(
                 sealed: try reader.string("sealed"), box: try reader.optionalString("box"),
-                variable: try reader.optionalString("env"))
+                variables: try reader.optionalStrings("env") ?? [])
             try reader.finish()
         }
         return secrets

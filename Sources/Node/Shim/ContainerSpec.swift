@@ -31,8 +31,8 @@ public struct ContainerSpec: Sendable, Equatable {
         public var sealed: String
         /// The encrypted secret, base64.
         public var box: String?
-        /// The environment variable that carries it; nil makes it the file `/run/secrets/<name>`.
-        public var variable: String?
+        /// The environment variables that carry it; none makes it the file `/run/secrets/<name>`.
+        public var variables: [String]
     }
     /// When to start the program again after it ended.
     public enum Restart: String, Sendable, CaseIterable {

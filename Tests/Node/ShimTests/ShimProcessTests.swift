@@ -197,7 +197,7 @@ struct ShimProcessTests {
             let identity = try FakeIdentity(world.run, ["TOKEN": value, "cert": "file of \(value)"])
             defer { identity.stop() }
             let secrets: JSONValue = [
-                "TOKEN": ["sealed": "AAAA", "box": "BBBB", "env": "API_TOKEN"], "cert": ["sealed": "AAAA"],
+                "TOKEN": ["sealed": "AAAA", "box": "BBBB", "env": ["API_TOKEN"]], "cert": ["sealed": "AAAA"],
             ]
             let script = """
                 [ "$API_TOKEN" = "\("s3cr3t-")$SUFFIX" ] && echo env-ok; cat /run/secrets/cert | wc -c

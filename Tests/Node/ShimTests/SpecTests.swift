@@ -19,7 +19,7 @@ import Testing
             "env": ["A": "b"], "cwd": "/srv", "user": ["uid": 5, "gid": 6, "groups": [7]], "dns": "10.42.1.1",
             "limits": ["cpu_milli": 500, "memory": 134_217_728, "pids": 9], "netns": "/run/netns/zw-00-web",
             "volumes": [["path": "/v/x", "at": "/data", "read_only": true]], "hostname": "web-1", "log_max": 1_048_576,
-            "secrets": ["TOKEN": ["sealed": "AA==", "box": "BB==", "env": "TOKEN"]], "restart": "on-failure",
+            "secrets": ["TOKEN": ["sealed": "AA==", "box": "BB==", "env": ["TOKEN", "ALIAS"]]], "restart": "on-failure",
             "ready": ["http": "/", "port": 80], "stop_signal": "SIGQUIT", "stop_seconds": 3, "address": "10.42.1.2",
         ])
         let spec = try ContainerSpec(full)
