@@ -85,13 +85,14 @@ public struct Console: Sendable {
     /// Asks for a line that is not shown. Nil without a person to answer. Ctrl-C ends the process with the terminal as it was.
     public func secret(_ question: String) -> [UInt8]? {
         guard isInteractive else { return nil }
-        write(2, question + ": ")
         var before = termios()
         guard unsafe tcgetattr(0, &before) == 0 else { return nil }
         var silent = before
         // Keys come one by one, so that an interrupt can put the terminal back first.
         silent.c_lflag &= ~tcflag_t(ECHO | ICANON | ISIG)
         _ = unsafe tcsetattr(0, TCSAFLUSH, &silent)
+        // Asked only now: whoever answers at once must not be shown.
+        write(2, question + ": ")
         let line = secretLine()
         _ = unsafe tcsetattr(0, TCSAFLUSH, &before)
         write(2, "\n")

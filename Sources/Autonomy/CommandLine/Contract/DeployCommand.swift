@@ -81,7 +81,6 @@ struct DeployCommand {
     }
 
     private func unchanged(_ deployment: Deployment, _ session: LedgerSession) async throws {
-        context.console.progress("no changes")
         guard let id = deployment.id else { return }
         let watch = DeployWatch(context: context, session: session, id: id)
         let state = try await watch.run(from: deployment.state)

@@ -29,7 +29,11 @@ struct UnitStatus: Sendable {
         reason = value["reason"]?.string ?? value["problem"]?.string
     }
 
-    var title: String { instance.map { "\(name)\($0)" } ?? name }
+    /// `mount@<container>`; a contract's id is shortened to what its containers are called by.
+    var title: String {
+        guard let instance else { return name }
+        return name + (instance.utf8.count == 64 ? String(instance.prefix(16)) : instance)
+    }
 }
 
 /// Talks to the `zero-core` of a grid on this machine.
