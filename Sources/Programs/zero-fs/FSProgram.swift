@@ -43,7 +43,10 @@ struct FSProgram {
                 if try !program.verify(program.words[1], program.words[2]) { exit(1) }
             default: fail("unknown command; see --help", status: 2)
             }
-        } catch { fail("\(error)") }
+        } catch {
+            Daemon.failed("\(error)")
+            fail("\(error)")
+        }
         exit(0)
     }
 

@@ -1,13 +1,25 @@
 import CanonicalJSON
-import Crypto
+public import Crypto
 public import Flist
 import Linux
 public import RESP
 
 /// What to mount, where, and from which store: a JSON file that `zero-compute` writes.
 public struct MountOrder: Sendable {
-    /// The flist.
-    public let root: ChunkReference
+    /// How the root chunk's key is had.
+    public enum Key: Sendable, Equatable {
+        /// It is written in the order: a public image.
+        case clear(ChunkKey)
+        /// It is sealed to the node; `zero-identity` opens it for this workload.
+        case sealed(String, contract: String, workload: String)
+    }
+
+    /// The id of the flist's root chunk.
+    public let root: Digest
+    /// What opens it.
+    public let key: Key
+    /// The socket of `zero-identity`, for sealed keys.
+    public let identity: String?
     /// Where it appears.
     public let mountpoint: String
     /// Where chunks come from.
@@ -61,21 +73,12 @@ public struct MountOrder: Sendable {
             throw fields.refuse("format", "1", found: .integer(format))
         }
         let root = try fields.string("root")
-        let key: String
-        if let sealed = fields.optionalValue("sealed") {
-            do { key = try SealedImageKey(sealed).open(defaults.identity) } catch {
-                throw fields.refuse("sealed", "the image's key, sealed to this node", found: .string("\(error)"))
-            }
-        } else {
-            key = try fields.string("key")
-        }
         guard let id = Digest(hex: root) else {
             throw fields.refuse("root", "64 hexadecimal digits", found: .string(root))
         }
-        guard let chunkKey = ChunkKey(hex: key) else {
-            throw fields.refuse("key", "64 hexadecimal digits", found: "(a secret)")
-        }
-        self.root = ChunkReference(id: id, key: chunkKey)
+        self.root = id
+        key = try Self.key(&fields)
+        identity = try fields.optionalString("identity") ?? defaults.identity
         if let at = try fields.optionalString("at") {
             mountpoint = at
         } else {
@@ -101,6 +104,24 @@ public struct MountOrder: Sendable {
         try fields.finish()
     }
 
+    /// `key`, or `sealed`; one of them.
+    private static func key(_ fields: inout ObjectReader) throws(JSONError) -> Key {
+        guard let sealed = fields.optionalValue("sealed") else {
+            guard let key = ChunkKey(hex: try fields.string("key")) else {
+                throw fields.refuse("key", "64 hexadecimal digits", found: "(a secret)")
+            }
+            return .clear(key)
+        }
+        guard fields.optionalValue("key") == nil else {
+            throw fields.refuse("sealed", "no key beside it", found: "(a secret)")
+        }
+        var inner = try ObjectReader(sealed, "the sealed key")
+        let key = Key.sealed(
+            try inner.string("key"), contract: try inner.string("contract"), workload: try inner.string("workload"))
+        try inner.finish()
+        return key
+    }
+
     /// `unix:/path`, `/path` or `host:port`.
     public static func endpoint(_ text: String) -> RESPClient.Endpoint? {
         if text.hasPrefix("unix:/") { return .unix(String(text.dropFirst(5))) }
@@ -116,6 +137,8 @@ public struct MountOrder: Sendable {
 public enum MountError: Error, Sendable, Equatable, CustomStringConvertible {
     /// The order cannot be read.
     case order(String, String)
+    /// The key of a private image cannot be had.
+    case sealed(String)
     /// A step of mounting failed.
     case system(String, Int32)
     /// The flist's first chunk cannot be had.
@@ -125,6 +148,7 @@ public enum MountError: Error, Sendable, Equatable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .order(let path, let reason): "order \(path): \(reason)"
+        case .sealed(let reason): "the image's key cannot be opened: \(reason)"
         case .system(let step, let code): "\(step): \(Errno(code))"
         case .flist(let error): "\(error)"
         }

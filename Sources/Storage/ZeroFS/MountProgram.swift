@@ -39,13 +39,14 @@ public enum MountProgram {
                 session: "\(node.run)/mount/\(node.instance).session", identity: "\(node.run)/identity.sock")
         }
         let order = try MountOrder(path: path, defaults ?? MountOrder.Defaults())
+        let root = ChunkReference(id: order.root, key: try RootKey.get(order, log))
         let supply = supply(order, log)
         let reader: FlistReader
         do throws(FlistError) {
-            reader = try FlistReader(order.root, supply)
+            reader = try FlistReader(root, supply)
             // A public image says so by its root's key; then every key can be checked.
-            let root = try supply.plaintext(order.root, .root)
-            if try ChunkCodec.seal(root, .root, .publicImages).reference == order.root { supply.requirePublicKeys() }
+            let plain = try supply.plaintext(root, .root)
+            if try ChunkCodec.seal(plain, .root, .publicImages).reference == root { supply.requirePublicKeys() }
         } catch { throw .flist(error) }
         let keeper = node.map { node in
             MountSession.Keeper(socket: "\(node.run)/core.sock", unit: "mount@", instance: node.instance)

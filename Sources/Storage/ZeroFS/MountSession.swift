@@ -33,7 +33,7 @@ final class MountSession: Sendable {
     /// Mounts, or takes over `inherited` where it belongs to a live mount of the same flist.
     init(_ order: MountOrder, inherited: Int32?, _ keeper: Keeper?, _ log: Log) throws(MountError) {
         (self.order, self.log) = (order, log)
-        let source = "zero:" + order.root.id.hex
+        let source = "zero:" + order.root.hex
         var inherited = inherited
         if let live = inherited, zg_fuse_is_connected(live) == 1 {
             if Self.source(at: order.mountpoint) == source {
@@ -116,7 +116,7 @@ final class MountSession: Sendable {
             if result < 0 { log.warn("requests are not sent again", ["reason": "\(Errno(-result))"]) }
         }
         log.info(
-            isTakenOver ? "took over" : "mounted", ["at": order.mountpoint, "root": order.root.id.hex])
+            isTakenOver ? "took over" : "mounted", ["at": order.mountpoint, "root": order.root.hex])
         ready()
         waitForSignal()
     }

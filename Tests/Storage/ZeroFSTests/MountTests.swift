@@ -77,6 +77,22 @@ struct MountTests {
         #expect(world.log.contains("is not in the store"))
     }
 
+    /// A store that says what is damaged is not an absent one: nobody waits, and the log names chunk, file and place.
+    @Test func damageThatTheStoreReportsIsNotWaitedFor() throws {
+        let world = try world()
+        let piece = try #require(world.pieces["dir/other"]?.first).chunk.id
+        world.store.damage(piece)
+        try world.mount(wait: 20_000)
+        let start = Clock.monotonicNanoseconds()
+        #expect { try world.read("dir/other") } throws: { ($0 as? SystemError)?.errno.rawValue == EIO }
+        #expect(Clock.monotonicNanoseconds() - start < 5_000_000_000)
+        #expect(world.log.contains("path=/dir/other") && world.log.contains(piece.hex))
+        #expect(world.log.contains("segment 1 offset 4096") && !world.log.contains("store is absent"))
+        #expect(try world.read("two") == Array("hello".utf8))
+        world.store.damage(piece, false)
+        #expect(try world.read("dir/other") == Array("other".utf8))
+    }
+
     @Test func absentStoreIsWaitedFor() throws {
         let world = try world()
         try world.mount(wait: 600)
@@ -247,6 +263,21 @@ struct MountTests {
     ])
     func refuses(text: String) {
         #expect(throws: MountError.self) { try order(text.replacing("HEX", with: Self.hex)) }
+    }
+
+    @Test func sealedKeysNameTheirWorkload() throws {
+        let sealed = #""sealed":{"key":"AAAA","contract":"c","workload":"web"}"#
+        let order = try order(#"{"at":"/m","root":"\#(Self.hex)",\#(sealed)}"#)
+        #expect(order.key == .sealed("AAAA", contract: "c", workload: "web"))
+        #expect(throws: MountError.self) {
+            try self.order(#"{"at":"/m","key":"\#(Self.hex)","root":"\#(Self.hex)",\#(sealed)}"#)
+        }
+        let entry: [UInt8] =
+            [1, 0, 0, 0, 5, 0, 0, 0] + Array("image".utf8) + [32, 0, 0, 0] + Array(repeating: 7, count: 32)
+        #expect(RootKey.key(entry)?.bytes == Array(repeating: 7, count: 32))
+        for bad in [[], Array(entry.dropLast()), entry + [0], [2] + entry.dropFirst()] {
+            #expect(RootKey.key(bad) == nil)
+        }
     }
 
     @Test func refusalsDoNotShowTheKey() {

@@ -12,6 +12,7 @@ final class StoreServer: Sendable {
         var connections: Set<Int32> = []
         var listener: Int32 = -1
         var gets = 0
+        var damaged: Set<[UInt8]> = []
     }
 
     let path: String
@@ -26,6 +27,12 @@ final class StoreServer: Sendable {
 
     func add(_ chunk: SealedChunk) { state.withLock { $0.chunks[chunk.reference.id.bytes] = chunk.stored } }
     func change(_ id: Digest, _ body: (inout [UInt8]?) -> Void) { state.withLock { body(&$0.chunks[id.bytes]) } }
+    /// From now on the store says of this chunk that it is damaged, or no longer.
+    func damage(_ id: Digest, _ isDamaged: Bool = true) {
+        state.withLock { state in
+            if isDamaged { state.damaged.insert(id.bytes) } else { state.damaged.remove(id.bytes) }
+        }
+    }
     func pause(_ isPaused: Bool) { state.withLock { $0.isPaused = isPaused } }
 
     func start() {
@@ -111,6 +118,9 @@ final class StoreServer: Sendable {
         guard words.first?.text == "GET", words.count == 2, let key = words[1].bytes else { return .simple("OK") }
         return state.withLock { state in
             state.gets += 1
+            if state.damaged.contains(key) {
+                return .error("CORRUPT segment 1 offset 4096 does not match its checksum")
+            }
             return state.chunks[key].map { .bulk($0) } ?? .null
         }
     }
