@@ -70,13 +70,6 @@ extension Container {
                 .duplicate, "env.\(variable)", "`\(variable)` is set twice",
                 why: "a variable is either in clear or a secret")
         }
-        for (variable, secret) in secrets.sorted(by: { $0.key < $1.key }) {
-            guard secrets.first(where: { $0.value == secret && $0.key < variable }) == nil else {
-                throw reader.error(
-                    .duplicate, "secrets.\(variable)", "the secret `\(secret)` is in two variables",
-                    why: "a secret is handed to a container once")
-            }
-        }
         guard env.count + secrets.count <= ContractLimits.environment else {
             throw reader.error(
                 .outOfRange, "env", "\(env.count + secrets.count) variables",

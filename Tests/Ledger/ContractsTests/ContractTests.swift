@@ -170,3 +170,18 @@ import Testing
             document.contains("`\(ContractPrefix(contract: zeroDigest))`"), "\(ContractPrefix(contract: zeroDigest))")
     }
 }
+
+@Suite struct SecretRuleTests {
+    @Test func aSecretMayStandInSeveralVariables() throws {
+        let text = full.replacing(
+            "TOKEN: { secret: api-token }", with: "TOKEN: { secret: api-token }, AGAIN: { secret: api-token }")
+        #expect(try contract(text).containers.first?.secrets == ["TOKEN": "api-token", "AGAIN": "api-token"])
+    }
+
+    @Test func theNameOfAnImagesKeyIsNoSecret() throws {
+        let error = #expect(throws: ContractSourceError.self) {
+            _ = try contract(full.replacing("secret: api-token", with: "secret: image"))
+        }
+        #expect(error?.description.contains("`image` is not a name") == true, "\(String(describing: error))")
+    }
+}
