@@ -21,6 +21,8 @@ public final class Keeper: Sendable {
         var draining: [Int: Int64] = [:]
         /// Whether the running proxy was right when it was last looked at.
         var isSynced = false
+        /// Comparisons until the next one that looks at unused slots too.
+        var quickLeft = 0
     }
 
     let settings: ProxySettings
@@ -145,7 +147,7 @@ public final class Keeper: Sendable {
     private func apply(_ route: Route) throws {
         let backend = ProxySettings.backend(route.slot)
         let wanted = Self.wanted(route)
-        var commands = Self.commands(from: try admin.servers(backend), to: wanted)
+        var commands = Self.commands(from: try admin.servers([backend]), to: wanted)
         let host = settings.host(route.name)
         let mapped = try slot(of: host)
         if mapped != backend {
@@ -153,7 +155,8 @@ public final class Keeper: Sendable {
         }
         if commands.isEmpty { return }
         try admin.run(commands)
-        guard Self.commands(from: try admin.servers(backend), to: wanted).isEmpty, try slot(of: host) == backend else {
+        guard Self.commands(from: try admin.servers([backend]), to: wanted).isEmpty, try slot(of: host) == backend
+        else {
             throw GatewayError.proxy("it did not take the route \(route.name)")
         }
     }
@@ -202,19 +205,26 @@ public final class Keeper: Sendable {
         return ready + maintenance
     }
 
-    /// Compares the running proxy with what it should do, and removes the differences.
+    /// Compares the running proxy with what it should do, and removes the differences. Unused slots, to which no name
+    /// leads, are looked at now and then, and when anything else was wrong.
     public func compare() throws(GatewayError) -> Comparison {
         try gateway {
             try state.withLock { state in
-                state.isSynced = false
+                let left = state.quickLeft
+                (state.isSynced, state.quickLeft) = (false, 0)
                 let fingerprint = settings.fingerprint(slots: state.table.slots)
                 guard try admin.runningDescription() == "zero-gateway-\(fingerprint)" else {
                     try settings.write(state.table)
                     return Comparison.needsReload
                 }
-                let commands = try mapDifferences(state) + serverDifferences(&state)
+                var commands = try mapDifferences(state)
+                if left > 0, state.draining.isEmpty, commands.isEmpty, try usedServerDifferences(state).isEmpty {
+                    (state.isSynced, state.quickLeft) = (true, left - 1)
+                    return .same
+                }
+                commands += try serverDifferences(&state)
                 try admin.run(commands)
-                state.isSynced = true
+                (state.isSynced, state.quickLeft) = (true, Limits.quickComparisons)
                 if commands.isEmpty { return .same }
                 try settings.write(state.table)
                 return .repaired(commands.count)
@@ -238,6 +248,15 @@ public final class Keeper: Sendable {
             commands.append("add map \(settings.map) \(host) \(slot)")
         }
         return commands
+    }
+
+    /// Of slots with routes only: a table of a few servers instead of all.
+    private func usedServerDifferences(_ state: State) throws -> [String] {
+        let backends = state.table.routes.values.map { ProxySettings.backend($0.slot) }
+        if backends.isEmpty { return [] }
+        let wanted = state.table.routes.values.reduce(into: [:]) { $0.merge(Self.wanted($1)) { $1 } }
+        let running = try admin.servers(backends.count <= Limits.askedAloneMax ? backends : [])
+        return Self.commands(from: running, to: wanted)
     }
 
     private func serverDifferences(_ state: inout State) throws -> [String] {

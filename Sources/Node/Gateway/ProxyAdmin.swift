@@ -88,9 +88,10 @@ struct ProxyAdmin {
         return entries
     }
 
-    /// Servers by `backend/name`; of one backend, or of all.
-    func servers(_ backend: String? = nil) throws(GatewayError) -> [String: RunningServer] {
-        let answer = try ask("show servers state" + (backend.map { " \($0)" } ?? ""))
+    /// Servers by `backend/name`; of these backends, or of all when none is named.
+    func servers(_ backends: [String] = []) throws(GatewayError) -> [String: RunningServer] {
+        let questions = backends.map { "show servers state \($0)" }
+        let answer = try ask(questions.isEmpty ? "show servers state" : questions.joined(separator: "; "))
         var lines = answer.split(separator: "\n")[...]
         guard lines.popFirst() == "1", let header = lines.popFirst(), header.hasPrefix("# ") else {
             throw .proxy("its table of servers is not readable: \(answer.prefix(100))")
@@ -101,7 +102,8 @@ struct ProxyAdmin {
             let stateAt = columns.firstIndex(of: "srv_admin_state")
         else { throw .proxy("its table of servers lacks columns: \(header)") }
         var servers: [String: RunningServer] = [:]
-        for line in lines {
+        // Each answer of several begins with the same two lines.
+        for line in lines where line != "1" && line != header {
             let words = line.split(separator: " ", omittingEmptySubsequences: false)
             guard words.count >= columns.count - 2, words.count > portAt, let port = Int(words[portAt]),
                 let state = Int(words[stateAt])

@@ -97,8 +97,14 @@ public struct ProxySettings: Sendable, Equatable {
     func text(_ table: RouteTable) -> String {
         var text = head(fingerprint: fingerprint(slots: table.slots))
         let used = table.bySlot
+        let unused = Self.servers.map { "    server \($0) 127.0.0.1:1 \(serverOptions) disabled\n" }.joined()
+        text.reserveCapacity(text.utf8.count + table.slots * (unused.utf8.count + 32))
         for slot in 0..<table.slots {
             text += "backend \(Self.backend(slot))\n"
+            if used[slot] == nil {
+                text += unused
+                continue
+            }
             for (place, name) in Self.servers.enumerated() {
                 if let server = used[slot]?.servers[place] {
                     let address = server.address.contains(":") ? "[\(server.address)]" : server.address

@@ -232,6 +232,11 @@ struct KeeperTests {
         #expect(test.get("alpha.localhost").body == "one")
         #expect(test.get("beta.localhost").body == "one")
         #expect(test.get("ghost.localhost").status == 404)
+        // Also where a server of a used slot is all that differs, which is looked at in every comparison.
+        try admin.run(["set server slot-1/a addr 127.0.0.1 port 2"])
+        #expect(try test.keeper.compare() == .repaired(1))
+        #expect(try test.keeper.compare() == .same)
+        #expect(test.get("beta.localhost").body == "one")
     }
 
     @Test("A request that runs is served to its end when its route goes, and its slot is free only then")
