@@ -2,11 +2,14 @@
 # Zero-DB beside Redis in the same run: SET and GET of 64 B, GET of 256 KiB, without and with pipelining.
 #   ZERO_BIN  folder of the release programs (default build/release)
 #   ROUNDS    rounds that take turns; the median is printed (default 3)
+#   PERCENT   of the requests of each case (default 100): a quicker, noisier run
+#   BENCH_ROWS  a file to which rows are added for script/bench
 # Pairs: zero-db --sync always | redis appendfsync always; zero-db --sync interval | redis appendfsync everysec.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${ZERO_BIN:-build/release}/zero-db
 rounds=${ROUNDS:-3}
+percent=${PERCENT:-100}
 [ -x "$bin" ] || { echo "no $bin: run make build, or set ZERO_BIN" >&2; exit 1; }
 for tool in redis-server redis-benchmark redis-cli; do
     command -v $tool >/dev/null || { echo "$tool is missing (Debian: redis)" >&2; exit 1; }
@@ -65,7 +68,8 @@ for round in $(seq "$rounds"); do
     for index in "${!cases[@]}"; do
         read -r op bytes pipeline requests keys <<<"${cases[$index]}"
         for server in "${servers[@]}"; do
-            measure "$server" "$op" "$bytes" "$pipeline" "$requests" "$keys" >>"$dir/result.$index.$server"
+            measure "$server" "$op" "$bytes" "$pipeline" \
+                $((requests * percent / 100)) "$keys" >>"$dir/result.$index.$server"
         done
     done
     [ -t 2 ] && printf '\rround %d of %d' "$round" "$rounds" >&2
@@ -82,6 +86,13 @@ for index in "${!cases[@]}"; do
     row=$(printf '%-14s %3s' "${op^^} $bytes B" "$pipeline")
     for pair in "zero-always redis-always" "zero-interval redis-everysec"; do
         read -r ours theirs <<<"$pair"
+        [ -z "${BENCH_ROWS:-}" ] || awk -v what="${op^^} $bytes B, $pipeline at once, ${ours#zero-}" \
+            -v a="$(rps "$index" "$ours")" -v b="$(rps "$index" "$theirs")" -v pa="$(p99 "$index" "$ours")" \
+            -v pb="$(p99 "$index" "$theirs")" -v theirs="${theirs#redis-}" 'BEGIN {
+                printf "{\"what\":\"Zero-DB %s\",\"ours\":\"%d/s, p99 %.2f ms\",", what, a, pa
+                printf "\"peer\":\"redis %s: %d/s, p99 %.2f ms\",", theirs, b, pb
+                printf "\"ratio\":\"%.2f\",\"target\":\"\",\"met\":\"\"}\n", (b > 0 ? a / b : 0)
+            }' >>"$BENCH_ROWS"
         row+=$(awk -v a="$(rps "$index" "$ours")" -v b="$(rps "$index" "$theirs")" -v pa="$(p99 "$index" "$ours")" \
             -v pb="$(p99 "$index" "$theirs")" \
             'BEGIN { printf " | %12d (%7.2f) %12d (%7.2f) %6.2f", a, pa, b, pb, (b > 0 ? a / b : 0) }')
