@@ -23,12 +23,19 @@ final class MountSession: Sendable {
 
     /// Threads that answer; each may wait for the store.
     private static let threads = 24
+    /// How long requests that were taken may last before they are left unanswered. Kernels from 6.9 on send those again
+    /// to the successor; older ones do not, and a unit's `stop_timeout` is 10 s.
+    private static let leaveNanoseconds: Int64 = 5_000_000_000
 
     private let order: MountOrder
     private let log: Log
     private let device: Int32
     private let isTakenOver: Bool
     private let isEnding = Atomic<Bool>(false)
+    /// Whether a successor answers what comes from now on.
+    private let isLeaving = Atomic<Bool>(false)
+    /// The threads that answer.
+    private let answering = Mutex<[pthread_t]>([])
 
     /// Mounts, or takes over `inherited` where it belongs to a live mount of the same flist.
     init(_ order: MountOrder, inherited: Int32?, _ keeper: Keeper?, _ log: Log) throws(MountError) {
@@ -137,8 +144,17 @@ final class MountSession: Sendable {
 
     private func answer(_ session: Session) {
         var scratch: UnsafeMutableRawPointer?
-        defer { zg_fuse_scratch_free(&scratch) }
-        while true {
+        // Whoever started this process may have blocked it.
+        var wake = sigset_t()
+        sigemptyset(&wake)
+        sigaddset(&wake, SIGURG)
+        pthread_sigmask(SIG_UNBLOCK, &wake, nil)
+        answering.withLock { $0.append(pthread_self()) }
+        defer {
+            answering.withLock { threads in threads.removeAll { $0 == pthread_self() } }
+            zg_fuse_scratch_free(&scratch)
+        }
+        while !isLeaving.load(ordering: .acquiring) {
             let result = zg_fuse_session_step(session.raw, &scratch)
             if result == 0 || result == -EINTR || result == -EAGAIN || result == -ENOENT { continue }
             if !isEnding.exchange(true, ordering: .relaxed) {
@@ -146,6 +162,25 @@ final class MountSession: Sendable {
                 kill(getpid(), SIGTERM)
             }
             return
+        }
+    }
+
+    /// Has every thread finish the request that it took, and none take another. Returns how many did not finish.
+    private func leave() -> Int {
+        // A signal that does nothing but end the wait for the next request.
+        var action = sigaction()
+        action.__sigaction_handler.sa_handler = { _ in }
+        sigaction(SIGURG, &action, nil)
+        isLeaving.store(true, ordering: .releasing)
+        let end = Clock.monotonicNanoseconds() + Self.leaveNanoseconds
+        while true {
+            // Again and again, since a thread may have been on its way into the wait.
+            let left = answering.withLock { threads in
+                for thread in threads { pthread_kill(thread, SIGURG) }
+                return threads.count
+            }
+            if left == 0 || Clock.monotonicNanoseconds() > end { return left }
+            usleep(5_000)
         }
     }
 
@@ -157,7 +192,8 @@ final class MountSession: Sendable {
             guard sigwait(&signals, &signal) == 0 else { continue }
             switch signal {
             case SIGUSR2:
-                log.info("leaves the mount to a successor", ["at": order.mountpoint])
+                let left = leave()
+                log.info("leaves the mount to a successor", ["at": order.mountpoint, "unanswered": left])
                 return
             case SIGTERM, SIGINT:
                 // Where somebody else unmounted it already, what lies there now is not ours.

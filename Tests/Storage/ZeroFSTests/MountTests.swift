@@ -145,6 +145,35 @@ struct MountTests {
         #expect(!world.isMounted)
     }
 
+    /// What it took before it was asked to leave it answers itself: older kernels would not ask the successor.
+    @Test func whoLeavesFinishesWhatItTook() throws {
+        let world = try world()
+        try world.mount(keeping: true)
+        // From the first file on the kernel opens files by itself: one read is one request.
+        _ = try world.read("link")
+        let open = Glibc.open(world.mountpoint + "/dir/other", O_RDONLY)
+        defer { close(open) }
+        world.store.pause(true)
+        let reading = Reader(open)
+        usleep(300_000)
+        let store = world.store
+        startThread {
+            usleep(500_000)
+            store.pause(false)
+        }
+        #expect(world.end(SIGUSR2) == 0)
+        // Nobody else is there to answer.
+        #expect(eventually(milliseconds: 1_000) { reading.bytes != nil })
+        #expect(reading.bytes == Array("other".utf8))
+        #expect(world.log.contains("unanswered=0"))
+        // What comes now waits for the successor.
+        let next = Reading(world.mountpoint + "/two")
+        usleep(200_000)
+        #expect(next.bytes == nil)
+        try world.mount(keeping: true)
+        #expect(eventually { next.bytes == Array("hello".utf8) })
+    }
+
     @Test func successorWithoutTheGreetingTakesOverToo() throws {
         let world = try world()
         try world.mount(keeping: true)
@@ -222,6 +251,19 @@ struct MountTests {
         world.store.pause(false)
         #expect(eventually { readers.allSatisfy { $0.bytes == Self.large } })
         #expect(world.store.gets - before <= (world.pieces["dir/large"]?.count ?? 0) + 1)
+    }
+
+    /// Reads five bytes on a thread of its own.
+    private final class Reader: Sendable {
+        private let result = Mutex<[UInt8]?>(nil)
+        init(_ file: Int32) {
+            startThread { [self] in
+                var buffer = [UInt8](repeating: 0, count: 5)
+                let got = pread(file, &buffer, 5, 0)
+                result.withLock { $0 = Array(buffer.prefix(max(0, got))) }
+            }
+        }
+        var bytes: [UInt8]? { result.withLock { $0 } }
     }
 
     /// Reads a file on a thread of its own.
