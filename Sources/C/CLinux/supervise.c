@@ -124,6 +124,15 @@ static void place_descriptors(zg_spawn_t *how) {
     }
 }
 
+/// The program as root sees it, above every number that is wanted; -1 where there is none.
+static int open_program(const zg_spawn_t *how) {
+    int plain = open(how->path, O_PATH | O_CLOEXEC);
+    if (plain < 0) return -1;
+    int high = fcntl(plain, F_DUPFD_CLOEXEC, 3 + (int)how->descriptor_count);
+    close(plain);
+    return high;
+}
+
 static void become(const zg_spawn_t *original, int gate_reader, int gate_writer) {
     zg_spawn_t how = *original;
     close(gate_writer);
@@ -139,8 +148,13 @@ static void become(const zg_spawn_t *original, int gate_reader, int gate_writer)
     if (how.netns >= 0 && setns(how.netns, CLONE_NEWNET) < 0) fail(how.failure, "enter network namespace");
     place_descriptors(&how);
     set_limits(&how);
+    int program = open_program(&how);
     drop_privileges(&how);
     execve(how.path, how.arguments, how.environment);
+    // Somewhere under a folder that the account cannot enter, as /root: the program itself may be for everybody.
+    if (errno == EACCES && program >= 0) {
+        syscall(SYS_execveat, program, "", how.arguments, how.environment, AT_EMPTY_PATH);
+    }
     fail(how.failure, "run program");
 }
 

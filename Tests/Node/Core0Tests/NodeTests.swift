@@ -161,6 +161,21 @@ struct Nodes {
         #expect(try node.end() == [])
     }
 
+    @Test func aProgramUnderAFolderThatItsAccountCannotEnterIsRun() throws {
+        let node = try TestNode()
+        defer { node.clean() }
+        // As in a clone under /root: closed for every account, open for zero-core.
+        let closed = "\(node.root)/closed"
+        try File.makeDirectories(closed, mode: 0o700)
+        try Subprocess.check("cp", ["/bin/sleep", "\(closed)/sleep"])
+        try node.unit("inside", "account = identity\nexec = \(closed)/sleep 1000")
+        try node.start()
+        #expect(node.eventually { node.isRunning("inside") })
+        let pid = try #require(try node.pids()["inside"])
+        #expect(try File.readText("/proc/\(pid)/status").contains("Uid:\t64101\t64101"))
+        #expect(try node.end() == [])
+    }
+
     @Test func verbsAreRefusedByAccount() throws {
         let node = try TestNode()
         defer { node.clean() }
