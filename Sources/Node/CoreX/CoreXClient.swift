@@ -7,7 +7,7 @@ public import Shim
 
 /// Why Core-X did not do what it was asked.
 public struct CoreXError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// `SKEW`, `DENIED`, `NOTFOUND`, `UNREACHABLE`, …
+    /// `SKEW`, `DENIED`, `NOTFOUND`, `UNREACHABLE`, `NOTRUNNING`, `NOPROGRAM`, `NOEXEC`, …
     public let code: String
     /// A sentence for people.
     public let message: String
@@ -15,6 +15,13 @@ public struct CoreXError: Error, Sendable, Equatable, CustomStringConvertible {
     public var description: String { "\(code) \(message)" }
 
     init(_ code: String, _ message: String) { (self.code, self.message) = (code, message) }
+
+    /// From a frame that says why a program was not started: `CODE message`, or a message alone.
+    init(failure text: String) {
+        let words = text.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false)
+        let isCode = words.count == 2 && !words[0].isEmpty && words[0].utf8.allSatisfy { (0x41...0x5A).contains($0) }
+        self.init(isCode ? String(words[0]) : "FAILED", isCode ? String(words[1]) : text)
+    }
 }
 
 /// One container as Core-X lists it.

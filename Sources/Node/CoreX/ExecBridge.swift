@@ -21,6 +21,8 @@ struct ExecBridge {
     private var frames = ExecFrameParser()
     private var replies = RESPParser()
     private var exit: Int32?
+    /// The size of the client's terminal; it may be told before the program has its own.
+    private var window: winsize?
     private var hasTerminal: Bool { request["tty"]?.bool == true }
 
     init(stream: DuplexStream, socket: String, request: JSONValue) {
@@ -134,9 +136,9 @@ struct ExecBridge {
                 if frame.payload.isEmpty { inputEnds = true } else { waiting += frame.payload }
                 feedInput()
             case .resize:
-                if let size = frame.size, hasTerminal, output >= 0 {
-                    var window = winsize(ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0)
-                    _ = ioctl(output, UInt(TIOCSWINSZ), &window)
+                if let size = frame.size, hasTerminal {
+                    window = winsize(ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0)
+                    applySize()
                 }
             default: throw ExecFrameError(description: "a client does not send \(frame.kind)")
             }
@@ -205,7 +207,13 @@ struct ExecBridge {
         output = descriptor
         input = fcntl(descriptor, F_DUPFD_CLOEXEC, 3)
         _ = zg_socket_nonblocking(descriptor, 1)
+        applySize()
         feedInput()
+    }
+
+    private func applySize() {
+        guard var window, output >= 0 else { return }
+        _ = ioctl(output, UInt(TIOCSWINSZ), &window)
     }
 
     private mutating func closeAll() {

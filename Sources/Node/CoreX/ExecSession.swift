@@ -60,7 +60,7 @@ public final class ExecSession: Sendable {
                         let status = frame.status ?? 255
                         body(.exit(status))
                         return status
-                    case .failure: throw CoreXError("FAILED", String(decoding: frame.payload, as: UTF8.self))
+                    case .failure: throw CoreXError(failure: String(decoding: frame.payload, as: UTF8.self))
                     case .input, .resize: throw CoreXError("MALFORMED", "Core-X sent a frame of a client")
                     }
                 }
@@ -76,15 +76,31 @@ public final class ExecSession: Sendable {
     }
 
     /// Connects the program with descriptors of this process until it ended: what is read from `input` goes to it, what it
-    /// writes goes to `output` and `errors`. Blocks; `input` is read on a thread of its own.
+    /// writes goes to `output` and `errors`. Blocks; `input` is read on a thread of its own. Once nobody reads `output`
+    /// any more the program is ended, and the status is that of a program that SIGPIPE ended.
     public func attach(input: Int32 = 0, output: Int32 = 1, errors: Int32 = 2) throws(CoreXError) -> Int32 {
         startThread { [self] in forward(input) }
-        return try receive { event in
-            switch event {
-            case .output(let bytes): Self.write(bytes, output)
-            case .errors(let bytes): Self.write(bytes, errors)
-            case .started, .exit: break
+        // The runtime complains there about a program that it cannot start; the failure says the same.
+        var early: [UInt8] = []
+        var (isStarted, isUnread) = (false, false)
+        do throws(CoreXError) {
+            return try receive { event in
+                switch event {
+                case .output(let bytes):
+                    guard !isUnread, !Self.write(bytes, output) else { break }
+                    isUnread = true
+                    close()
+                case .errors(let bytes) where !isStarted: early += bytes
+                case .errors(let bytes): _ = Self.write(bytes, errors)
+                case .started, .exit:
+                    isStarted = true
+                    _ = Self.write(early, errors)
+                    early = []
+                }
             }
+        } catch {
+            if isUnread { return 128 + SIGPIPE }
+            throw error
         }
     }
 
@@ -105,13 +121,15 @@ public final class ExecSession: Sendable {
         }
     }
 
-    private static func write(_ bytes: [UInt8], _ descriptor: Int32) {
+    /// Whether all of it was written.
+    private static func write(_ bytes: [UInt8], _ descriptor: Int32) -> Bool {
         var done = 0
         while done < bytes.count {
             let count = bytes[done...].withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if count < 0, errno == EINTR { continue }
-            if count <= 0 { return }
+            if count <= 0 { return false }
             done += count
         }
+        return true
     }
 }

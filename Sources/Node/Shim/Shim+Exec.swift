@@ -116,8 +116,16 @@ extension Shim {
         clients[exec.client]?.exec = nil
         switch result {
         case .success(let status): reply(exec.client, ["exit": .integer(Int64(status))])
-        case .failure(let error): refuse(exec.client, "FAILED", error.message)
+        case .failure(let error): refuse(exec.client, Self.code(error.message), error.message)
         }
+    }
+
+    /// What a shell would tell apart: no such program (127), and one that cannot be run (126).
+    private static func code(_ complaint: String) -> String {
+        let isMissing = ["executable file not found", "no such file or directory"].contains { complaint.contains($0) }
+        if complaint.contains("exec") || complaint.contains("stat "), isMissing { return "NOPROGRAM" }
+        return ["permission denied", "exec format error", "is a directory"].contains { complaint.contains($0) }
+            ? "NOEXEC" : "FAILED"
     }
 
     private func removeFiles(_ files: String) {

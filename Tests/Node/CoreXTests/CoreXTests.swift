@@ -89,7 +89,7 @@ struct CoreXTests {
             #expect(status == 3 && output == big.count && errors == Array("err\n".utf8))
 
             let terminal = try await client.exec(
-                "web", ["/bin/sh", "-c", "read x; echo got $x; stat -c %F /dev/tty; tty"], terminal: true)
+                "web", ["/bin/sh", "-c", "read x; echo got $x; stat -c %F /dev/tty; tty; stty size"], terminal: true)
             try terminal.resize(columns: 99, rows: 33)
             try terminal.send(Array("hi\n".utf8))
             var text = ""
@@ -97,9 +97,19 @@ struct CoreXTests {
                 if case .output(let bytes) = event { text += String(decoding: bytes, as: UTF8.self) }
             }
             #expect(end == 0 && text.contains("got hi") && text.contains("/dev/pts/"), "\(text)")
+            #expect(text.contains("33 99"), "told before the program has its terminal: \(text)")
 
             let missing = try await client.exec("web", ["/no/such"])
-            #expect(throws: CoreXError.self) { _ = try missing.receive { _ in } }
+            #expect { try missing.receive { _ in } } throws: { ($0 as? CoreXError)?.code == "NOPROGRAM" }
+            let useless = try await client.exec("web", ["/etc/passwd"])
+            #expect { try useless.receive { _ in } } throws: { ($0 as? CoreXError)?.code == "NOEXEC" }
+            var pipe: [Int32] = [-1, -1]
+            #expect(Glibc.pipe(&pipe) == 0)
+            let unread = try await client.exec("web", ["yes"])
+            close(pipe[0])
+            signal(SIGPIPE, SIG_IGN)
+            #expect(try unread.attach(input: -1, output: pipe[1]) == 141)
+            close(pipe[1])
 
             let gone = try await client.exec("web", ["/bin/sleep", "778"])
             let find = ["/bin/sh", "-c", "grep -l '77[8]' /proc/[0-9]*/cmdline"]

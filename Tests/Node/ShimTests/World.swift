@@ -31,7 +31,7 @@ final class World {
         () throws(SubprocessError) in
         // Kept between runs; two test modules may make theirs at the same time.
         let module = #fileID.prefix { $0 != "/" }
-        let folder = "/tmp/zero-test-image-2-\(module)"
+        let folder = "/tmp/zero-test-image-3-\(module)"
         if !File.exists("\(folder)/bin/guest") {
             _ = try Subprocess.check("/bin/sh", ["-ec", script, "image", folder, guest])
         }
@@ -40,7 +40,7 @@ final class World {
 
     private static let script = """
         mkdir -p $1; cd $1; mkdir -p bin etc proc sys dev tmp run lib64 root var
-        for b in dash cat ls sleep env id stat head yes touch rm mkdir tail wc grep unshare tty; do
+        for b in dash cat ls sleep env id stat head yes touch rm mkdir tail wc grep unshare tty stty; do
           p=$(readlink -f $(command -v $b)); cp $p bin/$b
           for l in $(ldd $p | grep -oE '/[^ ]+'); do mkdir -p .$(dirname $l); cp -L $l .$l; done
         done
