@@ -10,6 +10,8 @@ public import Service
 public actor ContractReconciler {
     /// Steps of one contract that run at the same time.
     private static let parallelism = 4
+    /// So many where all of them only remove: a container that ignores its signal is waited for.
+    private static let parallelRemovals = 32
     /// A change that may still be on its way to another is reported once it stood this long, in milliseconds.
     private static let settling: Int64 = 1_000
 
@@ -23,6 +25,7 @@ public actor ContractReconciler {
     private var reported: [String: WorkloadResult]?
     private var changedAt: Int64 = 0
     private var lastSeen: [String: WorkloadResult] = [:]
+    private var steady = SteadyResults()
     private var isWoken = false
     private var sleeper: Task<Void, Never>?
 
@@ -38,7 +41,9 @@ public actor ContractReconciler {
     /// Sets what is wanted; `known` is what the ledger already has of this node's results.
     public func want(_ desired: DesiredContract?, known: [String: WorkloadResult]?) {
         // A new placement is a new question, also where the answer is the same.
-        if let desired, let old = core.desired, desired.placement.epoch != old.placement.epoch { reported = nil }
+        if let desired, let old = core.desired, desired.placement.epoch != old.placement.epoch {
+            (reported, steady) = (nil, SteadyResults())
+        }
         if reported == nil { reported = known }
         let before = core.inventory
         core.want(desired, at: now())
@@ -78,7 +83,8 @@ public actor ContractReconciler {
                     return (step, result.outcome, result.namespaces)
                 }
             }
-            for _ in 0..<Self.parallelism { startNext() }
+            let removesOnly = steps.allSatisfy(\.isRemoval)
+            for _ in 0..<(removesOnly ? Self.parallelRemovals : Self.parallelism) { startNext() }
             while let (step, outcome, members) = await group.next() {
                 take(step, outcome, members)
                 startNext()
@@ -107,7 +113,7 @@ public actor ContractReconciler {
     /// Reports what changed: at once when it is final, else when it stood for a moment.
     private func tell() async {
         guard let desired = core.desired else { return }
-        let results = core.results()
+        let results = steady.told(core.results(), at: now())
         if !same(results, lastSeen) { changedAt = now() }
         lastSeen = results
         if let reported, same(results, reported) { return }
@@ -115,13 +121,17 @@ public actor ContractReconciler {
         if await report(id, desired, results) { reported = results }
     }
 
-    /// Equal but for the times, which move without anything having happened.
+    /// Equal but for the times, which move without anything having happened, and the number of a try unless it doubled.
     private func same(_ left: [String: WorkloadResult], _ right: [String: WorkloadResult]) -> Bool {
         guard left.count == right.count else { return false }
         return left.allSatisfy { name, value in
-            guard let other = right[name] else { return false }
+            guard let other = right[name], scale(value) == scale(other) else { return false }
             return (value.state, value.reason, value.access) == (other.state, other.reason, other.access)
         }
+    }
+
+    private func scale(_ result: WorkloadResult) -> Int {
+        result.state == .failed ? Int64.bitWidth - (result.attempt ?? 0).leadingZeroBitCount : 0
     }
 
     private func nextLook() -> Int64 {

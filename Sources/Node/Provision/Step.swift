@@ -30,6 +30,14 @@ public enum Step: Hashable, Sendable {
         case .network, .access, .removeAccess, .removeNetwork: nil
         }
     }
+
+    /// Whether it takes something away.
+    var isRemoval: Bool {
+        switch self {
+        case .removeVolume, .removeContainer, .removeGateway, .removeAccess, .removeNetwork: true
+        case .network, .volume, .container, .access, .gateway: false
+        }
+    }
 }
 
 /// What came of a step.

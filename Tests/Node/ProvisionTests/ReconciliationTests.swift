@@ -183,3 +183,58 @@ import Testing
         }
     }
 }
+
+@Suite("What is told of workloads that fail again and again") struct SteadyResultsTests {
+    private static func result(_ state: WorkloadResult.State) -> [String: WorkloadResult] {
+        ["web": WorkloadResult(state: state, reason: state == .failed ? "ended with status 3" : nil, since: 0)]
+    }
+
+    /// Crashes after `up` milliseconds, again and again for an hour; how often something else was told.
+    private static func changes(up: Int64, down: Int64) -> Int {
+        var steady = SteadyResults()
+        var (now, changes) = (Int64(0), 0)
+        var last: WorkloadResult.State?
+        while now < 3_600_000 {
+            for (state, time) in [(WorkloadResult.State.running, up), (.failed, down)] {
+                for step in stride(from: Int64(0), to: time, by: 1_000) {
+                    let told = steady.told(result(state), at: now + step)["web"]?.state
+                    if told != last { changes += 1 }
+                    last = told
+                }
+                now += time
+            }
+        }
+        return changes
+    }
+
+    @Test("a crash is told at once, and that it runs again")
+    func once() {
+        var steady = SteadyResults()
+        for time in [Int64(0), 100, 200] {
+            #expect(steady.told(Self.result(.failed), at: time)["web"]?.state == .failed)
+            #expect(steady.told(Self.result(.preparing), at: time + 10)["web"]?.state == .preparing)
+            #expect(steady.told(Self.result(.running), at: time + 20)["web"]?.state == .running)
+        }
+    }
+
+    @Test("an hour of crashes is told in a few changes")
+    func loops() {
+        #expect(Self.changes(up: 5_000, down: 25_000) <= 2 * SteadyResults.Pace.free)
+        #expect(Self.changes(up: 45_000, down: 5_000) <= 2 * SteadyResults.Pace.free + 2)
+    }
+
+    @Test("what holds for long is told as running, and what ends well or is no longer there at once")
+    func heals() {
+        var steady = SteadyResults()
+        for time in 0..<10 {
+            _ = steady.told(Self.result(.failed), at: Int64(time) * 2_000)
+            _ = steady.told(Self.result(.running), at: Int64(time) * 2_000 + 1_000)
+        }
+        #expect(steady.told(Self.result(.running), at: 20_000)["web"]?.state == .failed)
+        let later = 20_000 + SteadyResults.Pace.longestHold
+        #expect(steady.told(Self.result(.running), at: later)["web"]?.state == .running)
+        #expect(steady.told(Self.result(.failed), at: later + 1)["web"]?.state == .failed)
+        #expect(steady.told(Self.result(.stopped), at: later + 2)["web"]?.state == .stopped)
+        #expect(steady.told([:], at: later + 3).isEmpty)
+    }
+}
