@@ -96,6 +96,10 @@ enum CommandTable {
             An identity is named by its owner key, which follows from 24 recovery words. Daily work signs with an agent key
             of this machine. The two are sealed in files of their own, so that the owner's can be kept elsewhere.
             """,
+        examples: [
+            Example("zero identity new alice", "make one"), Example("zero identity list", "what there is"),
+            Example("zero identity key rotate", "replace this machine's key"),
+        ],
         subcommands: [
             CommandSpec(
                 "new", "make an identity and show its recovery words",
@@ -123,6 +127,7 @@ enum CommandTable {
                 examples: [Example("zero identity recover alice", "asks for the words")]),
             CommandSpec(
                 "key", "keys that act for an identity",
+                examples: [Example("zero identity key list", "which act for you")],
                 subcommands: [
                     CommandSpec(
                         "list", "keys and their roles",
@@ -160,6 +165,10 @@ enum CommandTable {
 
     static let image = CommandSpec(
         "image", "images that containers run",
+        examples: [
+            Example("zero image import build/nginx --name examples/nginx --public", "publish one"),
+            Example("zero image list", "yours, and public ones"),
+        ],
         subcommands: [
             CommandSpec(
                 "import", "read an OCI layout, archive or folder and publish it",
@@ -229,8 +238,14 @@ enum CommandTable {
 
     static let describe = CommandSpec(
         "describe", "everything about one contract", arguments: [contract],
-        options: [OptionSpec("source", "The signed text of the version in force.")],
-        examples: [Example("zero describe hello", "workloads, addresses, approvals, history")])
+        options: [
+            OptionSpec("source", "The signed text of the version in force."),
+            OptionSpec("pending", "With --source: of the version that waits for approvals."),
+        ],
+        examples: [
+            Example("zero describe hello", "workloads, addresses, approvals"),
+            Example("zero describe alice/shop --source --pending", "before approving it"),
+        ])
 
     static let logs = CommandSpec(
         "logs", "what a container printed", arguments: [contract],
@@ -272,6 +287,7 @@ enum CommandTable {
 
     static let schema = CommandSpec(
         "schema", "schemas for editors",
+        examples: [Example("zero schema contract", "of contract files")],
         subcommands: [
             CommandSpec(
                 "contract", "the JSON Schema of contract files",

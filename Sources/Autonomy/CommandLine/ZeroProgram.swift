@@ -11,10 +11,14 @@ public enum ZeroProgram {
     /// Runs the command line `words` (without the program's name) and returns the exit status.
     @concurrent public static func run(_ words: [String]) async -> Int32 {
         signal(SIGPIPE, SIG_IGN)
-        let format: Console.Format = words.contains("json") || words.contains("-ojson") ? .json : .table
+        if isatty(2) == 1, let command = words.first, ["up", "down", "deploy", "delete"].contains(command) {
+            sayWhenInterrupted()
+        }
+        let format: Console.Format = asksForJSON(words) ? .json : .table
         let parser = CommandTable.parser
         do {
-            switch try parser.parse(words) {
+            // `zero help deploy` as well as `zero deploy --help`.
+            switch try parser.parse(words.first == "help" ? words.dropFirst() + ["--help"] : words) {
             case .version: Console(format: .table).print("zero \(version)")
             case .help(let command, let path):
                 let console = Console(format: .table)
@@ -29,11 +33,29 @@ public enum ZeroProgram {
         }
     }
 
+    /// Whether errors are to be JSON, also where the rest of the command line is not understood.
+    private static func asksForJSON(_ words: [String]) -> Bool {
+        let options = words.prefix { $0 != "--" }
+        return options.contains { $0 == "-ojson" || $0 == "-o=json" || $0 == "--output=json" }
+            || zip(options, options.dropFirst()).contains { ($0 == "-o" || $0 == "--output") && $1 == "json" }
+    }
+
+    /// Ctrl-C ends a command that waits, not what it began; whoever presses it should know.
+    private static func sayWhenInterrupted() {
+        signal(SIGINT) { number in
+            let text: StaticString = "\ninterrupted; what was begun goes on by itself, see `zero status`\n"
+            _ = write(2, text.utf8Start, text.utf8CodeUnitCount)
+            signal(number, SIG_DFL)
+            raise(number)
+        }
+    }
+
     private static func fail(_ error: CommandError, _ format: Console.Format) -> Int32 {
         let console = Console(format: format)
+        let status = error.status ?? error.exit.rawValue
         if format == .json {
             var fields: [String: JSONValue] = [
-                "error": .string(error.what), "exit": .integer(Int64(error.exit.rawValue)),
+                "error": .string(error.what), "exit": .integer(Int64(status)),
             ]
             if let why = error.why { fields["why"] = .string(why) }
             if let next = error.next { fields["next"] = .string(next) }
@@ -41,7 +63,7 @@ public enum ZeroProgram {
         } else if !error.what.isEmpty {
             console.error("\(error)")
         }
-        return error.exit.rawValue
+        return status
     }
 
     private static func run(_ context: Context) async throws -> Int32 {

@@ -40,10 +40,15 @@ public struct Console: Sendable {
     }
 
     /// Writes a result that has one form.
-    public func print(_ text: String) { write(1, text.hasSuffix("\n") || text.isEmpty ? text : text + "\n") }
+    public func print(_ text: String) { next(text) }
 
-    /// Writes bytes of somebody else to standard output.
-    public func raw(_ bytes: [UInt8]) { writeAll(1, bytes) }
+    /// Writes a part of a result that goes on; false once nobody reads there any more.
+    @discardableResult
+    public func next(_ text: String) -> Bool { write(1, text.hasSuffix("\n") || text.isEmpty ? text : text + "\n") }
+
+    /// Writes bytes of somebody else to standard output; false once nobody reads there any more.
+    @discardableResult
+    public func raw(_ bytes: [UInt8]) -> Bool { writeAll(1, bytes) }
 
     /// Writes bytes of somebody else to standard error.
     public func rawError(_ bytes: [UInt8]) { writeAll(2, bytes) }
@@ -57,19 +62,29 @@ public struct Console: Sendable {
     /// An error: what, why, what to do.
     public func error(_ text: String) { write(2, errorStyle.red("error:") + " " + text + "\n") }
 
-    private func write(_ descriptor: Int32, _ text: String) { writeAll(descriptor, Array(text.utf8)) }
+    @discardableResult
+    private func write(_ descriptor: Int32, _ text: String) -> Bool { writeAll(descriptor, Array(text.utf8)) }
 
     /// Writes everything, or gives up: who closed the other end does not want it.
-    private func writeAll(_ descriptor: Int32, _ bytes: [UInt8]) {
+    @discardableResult
+    private func writeAll(_ descriptor: Int32, _ bytes: [UInt8]) -> Bool {
         var offset = 0
         while offset < bytes.count {
             let count = unsafe bytes[offset...].withUnsafeBytes { buffer in
                 unsafe Glibc.write(descriptor, buffer.baseAddress, buffer.count)
             }
             if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { return }
+            guard count > 0 else { return false }
             offset += count
         }
+        return true
+    }
+
+    /// Columns of the terminal that progress is shown on.
+    var width: Int {
+        var size = winsize()
+        guard unsafe ioctl(2, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
+        return Int(size.ws_col)
     }
 
     // MARK: Questions

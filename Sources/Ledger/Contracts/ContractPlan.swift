@@ -152,7 +152,14 @@ public struct ContractPlan: Hashable, Sendable {
         ready.map { "\($0.http ?? "tcp") on \($0.port)" } ?? "at start"
     }
     private static func text(_ place: PlaceConstraint?) -> String { place?.body.canonicalText ?? "anywhere" }
-    private static func text(_ rule: ApprovalRule?) -> String { rule?.body.canonicalText ?? "none" }
+    private static func text(_ rule: ApprovalRule?) -> String {
+        guard let rule else { return "none" }
+        let list = rule.of.sorted { $0.key < $1.key }.map { key, weight in
+            key.address + (weight == 1 ? "" : " (\(weight))")
+        }
+        let actions = rule.on.sorted().map(\.rawValue).joined(separator: ", ")
+        return "\(rule.need) of \(list.joined(separator: ", ")), to \(actions)"
+    }
 
     /// An image by name, with its hashes where the name alone would not show the difference.
     private static func text(_ image: ImageReference, beside other: ImageReference) -> String {

@@ -35,7 +35,7 @@ struct ApproveCommand {
                 .exists, "`\(identity.name)` has approved this already",
                 why: ApprovalView(entry, pending, keys: session.keys).text)
         }
-        show(entry, pending, id)
+        show(entry, pending, session.keys)
         if context.console.isInteractive, !context.invocation.has("yes"),
             !context.console.confirm("Approve it as \(identity.name)?")
         {
@@ -57,7 +57,7 @@ struct ApproveCommand {
     }
 
     /// What is approved, in full: the difference to the version in force, and the record's hash.
-    private func show(_ entry: ContractEntry, _ pending: PendingAction, _ id: Digest) {
+    private func show(_ entry: ContractEntry, _ pending: PendingAction, _ keys: KeyRing) {
         let style = context.console.errorStyle
         context.console.note("\(style.bold(entry.name)) of \(entry.author.address)\nrecord \(pending.record.hex)")
         guard let next = pending.contract else {
@@ -65,11 +65,13 @@ struct ApproveCommand {
         }
         let plan = ContractPlan(from: entry.approved?.contract, to: next)
         context.console.note("  version \(next.version), until \(Units.timeText(next.expires))")
-        for change in plan.contract { context.console.note("  \(style.yellow("~")) \(change)") }
+        for change in plan.contract { context.console.note("  \(style.yellow("~")) \(keys.named(change))") }
         for step in plan.steps where step.change != .unchanged {
             let mark =
                 step.change == .create ? style.green("+") : step.change == .remove ? style.red("-") : style.yellow("~")
-            context.console.note("  \(mark) \(step.type.rawValue) \(step.name)")
+            let summary = step.change == .remove ? nil : next.workload(step.name)?.summary
+            context.console.note(
+                "  \(mark) \(step.type.rawValue) \(step.name)" + (summary.map { "  " + style.dim($0) } ?? ""))
             for reason in step.reasons { context.console.note("      \(Table.clean(reason))") }
         }
     }

@@ -10,6 +10,9 @@ import Terminal
 struct CoreXAccess {
     let client: CoreXClient
     let workload: String
+    private let contract: String
+    /// How the ledger last heard of the container.
+    private let state: String
 
     init(_ context: Context) async throws {
         let session = try LedgerSession(context)
@@ -31,6 +34,8 @@ struct CoreXAccess {
                 why: "it is \(result?.state.rawValue ?? "waiting")" + (result?.reason.map { ": " + $0 } ?? ""),
                 next: "`zero describe \(entry.name)`")
         }
+        self.contract = entry.name
+        self.state = [result?.state.rawValue ?? "waiting", result?.reason].compactMap { $0 }.joined(separator: ": ")
         let signer = try await session.signer(passphrase: passphrase)
         client = CoreXClient(
             address: String(address[..<colon]), port: port, contract: id, ledger: session.grid.ledgerID,
@@ -55,9 +60,18 @@ struct CoreXAccess {
         return only
     }
 
-    static func explain(_ error: any Error) -> CommandError {
+    func explain(_ error: any Error) -> CommandError {
         guard let error = error as? CoreXError else { return CommandError(error) }
         switch error.code {
+        case "NOPROGRAM", "NOEXEC":
+            // As a shell says it.
+            var shown = CommandError(.failed, "the program cannot be run", why: error.message)
+            shown.status = error.code == "NOPROGRAM" ? 127 : 126
+            return shown
+        case "NOTRUNNING":
+            return CommandError(
+                .unreachable, "`\(workload)` of `\(contract)` does not run now", why: "last heard of it: \(state)",
+                next: "`zero logs \(contract) -w \(workload)` says what it printed")
         case "DENIED", "SKEW": return CommandError(.refused, "Core-X refused", why: error.message)
         case "NOTFOUND": return CommandError(.notFound, error.message)
         case "UNREACHABLE", "LATE":

@@ -61,7 +61,17 @@ struct DeployCommand {
             return try ContractSource.read(bytes, file: "<stdin>")
         }
         let path = Home.absolute(name)
-        guard File.exists(path) else { throw CommandError(.notFound, "there is no file \(name)") }
+        guard !name.isEmpty else { throw CommandError(.usage, "the name of the file is empty") }
+        guard let status = try? File.status(path) else { throw CommandError(.notFound, "there is no file \(name)") }
+        guard !status.isDirectory else {
+            throw CommandError(.invalid, "\(name) is a folder", next: "name the contract file in it")
+        }
+        guard status.size <= Int64(ContractLimits.sourceBytes) else {
+            throw CommandError(
+                .invalid, "\(name) is too large for a contract",
+                why: "it has \(Amount.text(status.size)), and"
+                    + " \(Amount.text(Int64(ContractLimits.sourceBytes))) are allowed")
+        }
         return try ContractSource.read(File.read(path, limit: ContractLimits.sourceBytes + 1), file: name)
     }
 

@@ -9,6 +9,8 @@ struct Deployment: Sendable {
     let draft: ContractDraft
     let state: LedgerState
     let identity: LocalIdentity
+    /// Names of identities that are known here.
+    let keys: KeyRing
     /// The author's contract of that name, where there is one.
     let id: Digest?
     let entry: ContractEntry?
@@ -31,7 +33,7 @@ struct Deployment: Sendable {
         _ draft: ContractDraft, in state: LedgerState, as identity: LocalIdentity, keys: KeyRing, given: Set<String>,
         now: Int64
     ) throws {
-        (self.draft, self.state, self.identity) = (draft, state, identity)
+        (self.draft, self.state, self.identity, self.keys) = (draft, state, identity, keys)
         id = state.contract(of: identity.address, named: draft.name)
         let entry = id.flatMap { state.contract($0) }
         self.entry = entry

@@ -16,7 +16,9 @@ struct DescribeCommand {
         let state = try await session.state()
         let (id, entry) = try ContractReference(session: session, state: state).find(context.argument("contract"))
         if context.invocation.has("source") {
-            guard let contract = entry.approved?.contract ?? entry.pending?.contract else {
+            let waiting = context.invocation.has("pending")
+            let inForce = waiting ? nil : entry.approved?.contract
+            guard let contract = inForce ?? entry.pending?.contract else {
                 throw CommandError(
                     .notFound, "nothing of `\(entry.name)` is kept", why: "it is \(entry.state.rawValue)")
             }
@@ -96,13 +98,19 @@ struct DescribeCommand {
         if let placement = state.placement(id) {
             lines.append("Placement  epoch \(placement.body.epoch) of version \(placement.body.version)")
         }
+        if let version = entry.approved?.version, !entry.isOver, entry.cancel == nil,
+            state.placement(id)?.body.version != version
+        {
+            lines.append(
+                "Next       version \(version) is approved but not placed: `zero deploy` of its file places it")
+        }
         return lines.joined(separator: "\n") + "\n\n" + workloads(id, entry, state).text(style)
     }
 
     private static func text(_ rule: ApprovalRule, _ names: [String: PublicKey]) -> String {
-        let list = rule.of.sorted { $0.key < $1.key }.map { key, weight in
+        let list = rule.of.map { key, weight in
             "\(names.first { $0.value == key }?.key ?? key.address)\(weight == 1 ? "" : " (\(weight))")"
-        }
+        }.sorted()
         return
             "\(rule.need) of \(list.joined(separator: ", ")), to \(rule.on.sorted().map(\.rawValue).joined(separator: ", "))"
     }
@@ -113,15 +121,7 @@ struct DescribeCommand {
         let results = state.results(id)
         let rows = WorkloadRow.rows(of: id, in: state).map { row -> [String] in
             let placed = placement?.workloads[row.workload]
-            let detail: String
-            switch contract?.workload(row.workload) {
-            case .container(let it):
-                detail =
-                    "\(it.image.name)@\(it.image.root.hex.prefix(12)), \(Units.cpuText(it.cpu)) CPU, \(Units.sizeText(it.memory))"
-            case .volume(let it): detail = Units.sizeText(it.size)
-            case .gateway(let it): detail = "to \(it.workload):\(it.port)"
-            case nil: detail = ""
-            }
+            let detail = contract?.workload(row.workload)?.summary ?? ""
             let since = results[row.workload].map { Units.timeText($0.since) } ?? ""
             let addresses = [placed?.address, placed?.address6].compactMap { $0 }.joined(separator: " ")
             return [row.workload, row.type, row.state, since, addresses, detail, row.reason]

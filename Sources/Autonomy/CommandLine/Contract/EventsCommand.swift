@@ -21,24 +21,32 @@ struct EventsCommand {
         let (id, _) = try ContractReference(session: session, state: state).find(context.argument("contract"))
         let names = (try? session.keys.addresses()) ?? [:]
         let found = try await all(session, id)
-        if context.console.format == .json {
-            for record in found { context.console.print(EventsCommand.json(record).canonicalText) }
-        } else {
-            context.console.print(found.flatMap { lines($0, names) }.joined(separator: "\n"))
+        guard context.invocation.has("follow") else {
+            // What ends is one document.
+            if context.console.format == .json {
+                return context.console.emit(["events": .array(found.map(EventsCommand.json))], "")
+            }
+            var last: [String: WorkloadResult] = [:]
+            context.console.print(found.flatMap { lines($0, names, &last) }.joined(separator: "\n"))
+            return
         }
-        guard context.invocation.has("follow") else { return }
-        let first = Set(found.map(\.record.id))
         try await session.following { follower in
-            var seen = first
+            var seen: Set<Digest> = []
+            var last: [String: WorkloadResult] = [:]
+            func show(_ records: [FoundRecord]) -> Bool {
+                records.filter { seen.insert($0.record.id).inserted }.allSatisfy { record in
+                    let isJSON = context.console.format == .json
+                    let text =
+                        isJSON
+                        ? EventsCommand.json(record).canonicalText
+                        : lines(record, names, &last).joined(separator: "\n")
+                    return context.console.next(text)
+                }
+            }
+            guard show(found) else { return }
             for await change in follower.changes()
             where change.records.contains(where: { EventsCommand.concerns($0, id) }) {
-                for record in try await all(session, id) where seen.insert(record.record.id).inserted {
-                    if context.console.format == .json {
-                        context.console.print(EventsCommand.json(record).canonicalText)
-                    } else {
-                        context.console.print(lines(record, names).joined(separator: "\n"))
-                    }
-                }
+                guard show(try await all(session, id)) else { return }
             }
         }
     }
@@ -69,7 +77,10 @@ struct EventsCommand {
         ]
     }
 
-    private func lines(_ found: FoundRecord, _ names: [String: PublicKey]) -> [String] {
+    /// `last` is what nodes said of each workload before: a record repeats what did not change.
+    private func lines(_ found: FoundRecord, _ names: [String: PublicKey], _ last: inout [String: WorkloadResult])
+        -> [String]
+    {
         let style = context.console.style
         let author =
             names.first { $0.value == found.record.author }?.key ?? String(found.record.author.address.prefix(8)) + "…"
@@ -77,14 +88,19 @@ struct EventsCommand {
         let space = String(repeating: " ", count: max(1, 10 - kind.count))
         let head = "\(style.dim(Units.timeText(found.time / 1_000 * 1_000)))  \(kind)\(space)\(author)  "
         switch found.record.body {
-        case .contract(let body): return [head + "version \(body["version"]?.integer ?? 0) signed"]
+        case .contract(let body):
+            return [head + "version \(body["version"]?.integer ?? 0) signed, \(found.record.id.hex.prefix(12))"]
         case .approval(let body): return [head + "approved \(body.record.hex.prefix(12))"]
         case .cancel: return [head + "cancelled"]
         case .placement(let body):
             let nodes = body.nodes.map { String($0.address.prefix(8)) + "…" }.sorted().joined(separator: ", ")
             return [head + "placed version \(body.version), epoch \(body.epoch), on \(nodes)"]
         case .result(let body):
-            return body.workloads.sorted { $0.key < $1.key }.map { name, result in
+            let changed = body.workloads.sorted { $0.key < $1.key }.filter { name, result in
+                let old = last.updateValue(result, forKey: "\(found.record.author.address)/\(name)")
+                return old == nil || (old?.state, old?.reason) != (result.state, result.reason)
+            }
+            return changed.map { name, result in
                 head + "\(name) \(style.state(result.state.rawValue))"
                     + (result.reason.map { ": " + Table.clean($0) } ?? "")
             }

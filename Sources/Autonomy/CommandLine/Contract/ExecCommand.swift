@@ -20,7 +20,7 @@ struct ExecCommand {
             session = try await access.client.exec(
                 access.workload, context.invocation.rest("command"), environment: hasTerminal ? term : [:],
                 user: context.invocation.option("user"), terminal: hasTerminal)
-        } catch { throw CoreXAccess.explain(error) }
+        } catch { throw access.explain(error) }
         do {
             return try await runBlocking {
                 guard hasTerminal else { return try session.attach() }
@@ -30,7 +30,7 @@ struct ExecCommand {
                 defer { watch.stop() }
                 return try session.attach()
             }
-        } catch { throw CoreXAccess.explain(error) }
+        } catch { throw access.explain(error) }
     }
 }
 

@@ -4,6 +4,7 @@ import Contracts
 import CoreX
 import Glibc
 import Shim
+import Synchronization
 import Terminal
 
 /// `zero logs`.
@@ -25,26 +26,35 @@ struct LogsCommand {
         }
         let access = try await CoreXAccess(context)
         let (console, withTime) = (context.console, context.invocation.has("timestamps"))
+        let follows = context.invocation.has("follow")
+        // What ends is one document; what goes on is one a line.
+        let records = Mutex<[JSONValue]>([])
         do {
-            try await access.client.logs(access.workload, tail: tail, follow: context.invocation.has("follow")) {
-                record in
-                LogsCommand.show(record, console, withTime: withTime)
+            try await access.client.logs(access.workload, tail: tail, follow: follows) { record in
+                guard console.format == .json else { return LogsCommand.show(record, console, withTime: withTime) }
+                let value = LogsCommand.json(record)
+                if follows { return console.next(value.canonicalText) }
+                records.withLock { $0.append(value) }
                 return true
             }
-        } catch { throw CoreXAccess.explain(error) }
+        } catch { throw access.explain(error) }
+        if console.format == .json, !follows { console.emit(["lines": .array(records.withLock { $0 })], "") }
     }
 
-    private static func show(_ record: LogRecord, _ console: Console, withTime: Bool) {
-        if console.format == .json {
-            let value: JSONValue = [
-                "time": .integer(record.time / 1_000_000), "stream": record.stream == .output ? "stdout" : "stderr",
-                "text": .string(String(decoding: record.text, as: UTF8.self)), "partial": .bool(record.isPartial),
-            ]
-            return console.print(value.canonicalText)
-        }
+    private static func json(_ record: LogRecord) -> JSONValue {
+        [
+            "time": .integer(record.time / 1_000_000), "stream": record.stream == .output ? "stdout" : "stderr",
+            "text": .string(String(decoding: record.text, as: UTF8.self)), "partial": .bool(record.isPartial),
+        ]
+    }
+
+    /// False once nobody reads any more.
+    private static func show(_ record: LogRecord, _ console: Console, withTime: Bool) -> Bool {
         var line = withTime ? Array((Units.timeText(record.time / 1_000_000) + " ").utf8) : []
         line += record.text
         if !record.isPartial { line.append(0x0A) }
-        if record.stream == .output { console.raw(line) } else { console.rawError(line) }
+        if record.stream == .output { return console.raw(line) }
+        console.rawError(line)
+        return true
     }
 }

@@ -51,7 +51,7 @@ struct PlanView {
             return "\(deployment.contract.name) version \(deployment.previous?.version ?? 0): no changes\n"
         }
         var lines = [style.bold(name)]
-        for change in plan.contract { lines.append("  \(style.yellow("~")) \(change)") }
+        for change in plan.contract { lines.append("  \(style.yellow("~")) \(deployment.keys.named(change))") }
         for step in plan.steps { lines += self.lines(step, style) }
         let end = Units.timeText(deployment.contract.expires)
         for name in names.take { lines.append("  \(style.green("+")) name \(name), held until \(end)") }
@@ -101,13 +101,16 @@ struct ApprovalView {
         }
         let approvers = Set(pending.approvals)
         var missing: [PublicKey] = []
-        text = rules.filter { !$0.isSatisfied(by: approvers, action: action) }.map { rule in
-            let open = rule.missing(after: approvers)
-            missing += open
+        let lines = rules.filter { !$0.isSatisfied(by: approvers, action: action) }.map { rule in
+            let open = rule.missing(after: approvers).sorted { (name($0), $0) < (name($1), $1) }
+            missing += open.filter { !missing.contains($0) }
             let list = open.map { name($0) + (rule.of[$0] == 1 ? "" : " with weight \(rule.of[$0] ?? 0)") }
             return
                 "\(rule.weight(of: approvers)) of \(rule.need) are there; it can come from \(list.joined(separator: ", "))"
-        }.joined(separator: "\n")
+        }
+        // The rule in force and the one of the next version often are the same.
+        text = lines.enumerated().filter { !lines[..<$0.offset].contains($0.element) }.map(\.element)
+            .joined(separator: "\n")
         self.missing = missing
     }
 }

@@ -44,11 +44,19 @@ struct DownCommand {
             throw CommandError(
                 .failed, "the grid left something behind", why: list, next: "remove it, then `zero down` again")
         }
+        if !wasUp, !folder.exists {
+            progress.finish("there is no grid")
+            return context.console.emit(
+                ["grid": .string(folder.path), "was_up": false, "purged": false],
+                "There is no grid in \(folder.path)\n")
+        }
         if isPurging { try await purge() }
         progress.finish(isPurging ? "the grid is gone" : wasUp ? "the grid is down" : "the grid was down")
         context.console.emit(
             ["grid": .string(folder.path), "was_up": .bool(wasUp), "purged": .bool(isPurging)],
-            isPurging ? "Removed \(folder.state)\n" : "Stopped; its data is in \(folder.state)\n")
+            isPurging
+                ? "Removed \(folder.state)\n"
+                : "\(wasUp ? "Stopped" : "It was down already"); its data is in \(folder.state)\n")
     }
 
     private func purge() async throws {

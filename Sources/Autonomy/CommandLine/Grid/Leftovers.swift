@@ -49,6 +49,9 @@ struct Leftovers: Sendable {
 
     // MARK: Processes
 
+    /// Whether a program of the grid runs.
+    var hasProcesses: Bool { !processes().isEmpty }
+
     /// Processes that were started for this grid: their arguments name its run or state folder.
     private func processes() -> [ProcessIdentity] {
         let own = getpid()

@@ -29,7 +29,11 @@ struct StatusCommand {
         var state: LedgerState?
         do {
             let session = try LedgerSession(context, keepsState: false)
-            state = try await session.state()
+            if let chosen = session.grid.folder, chosen != folder.path {
+                problems.append("other commands talk to the grid in \(chosen)")
+            } else {
+                state = try await session.state()
+            }
         } catch {
             let error = CommandError(error)
             problems.append(error.what + (error.why.map { ": " + $0 } ?? ""))

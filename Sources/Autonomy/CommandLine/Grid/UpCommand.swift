@@ -39,7 +39,12 @@ struct UpCommand {
         let progress = Progress("starting the grid in \(folder.path)", on: context.console)
         do {
             let isUp = try await core.units() != nil
-            if isUp { try checkUnchanged(settings) } else { try await start(installation, settings) }
+            if isUp {
+                try checkUnchanged(settings)
+            } else {
+                try await runBlocking { [folder] in try Preflight(folder: folder, settings: settings).check() }
+                try await start(installation, settings)
+            }
             try await waitForDaemons(core, progress, end)
             let grid = try await configure(settings, progress, end)
             let took = (Clock.monotonicNanoseconds() - begin) / 1_000_000
@@ -160,7 +165,13 @@ struct UpCommand {
         return CommandError(
             .failed, "the daemon `\(unit.title)` does not stay up",
             why: (unit.reason ?? "it ended \(unit.restarts) times") + (tail.isEmpty ? "" : "\n" + tail),
-            next: "look at \(path); `zero down` stops the rest")
+            next: "look at \(path); `\(downCommand)` stops the rest")
+    }
+
+    /// What stops this grid; the folder has to be named until `grid.json` does.
+    private var downCommand: String {
+        let chosen = (try? context.home.grid())?.folder ?? GridFolder.defaultPath
+        return chosen == folder.path ? "zero down" : "zero down --grid \(folder.path)"
     }
 
     /// Learns where the ledger is and who the node is, waits until the ledger knows the node, and writes `grid.json`.

@@ -84,7 +84,7 @@ struct IdentityCommand {
 
     private func list() throws {
         let identities = try keys.names().map { try keys.load($0) }
-        if context.invocation.has("names") {
+        if context.invocation.has("names"), context.console.format == .table {
             return context.console.print(identities.map(\.name).joined(separator: "\n"))
         }
         let chosen = try? keys.choose(context.invocation.option("identity") ?? Environment.value("ZERO_IDENTITY")).name
@@ -152,7 +152,8 @@ struct IdentityCommand {
         let identity = try await IdentityCommand.create(name, words, keys, passphrase, replacing: known != nil)
         context.console.note("identity `\(name)` is back: \(identity.address.address)")
         let added = try await KeyCommand(context).addRecovered(
-            identity, owner: words.signingKey(), revokingOthers: context.invocation.has("revoke-others"))
+            identity, owner: words.signingKey(), replaced: known?.agent,
+            revokingOthers: context.invocation.has("revoke-others"))
         context.console.emit(
             [
                 "name": .string(name), "address": .string(identity.address.address),

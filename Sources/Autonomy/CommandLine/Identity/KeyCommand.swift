@@ -60,7 +60,14 @@ struct KeyCommand {
     ) async throws {
         let body = IdentityBody(keys: keys, name: old?.name ?? identity.name, recovery: old?.recovery)
         try await session.write(.identity(body), author: identity.address, key: owner)
-        context.console.note("identity `\(identity.name)` has \(keys.count) keys now")
+        context.console.note(
+            "identity `\(identity.name)` has \(keys.count == 1 ? "1 key" : "\(keys.count) keys") now")
+    }
+
+    /// What `add` and `revoke` leave, for programs.
+    private func report(_ identity: LocalIdentity, _ keys: [AgentKey]) {
+        context.console.emit(
+            ["identity": .string(identity.address.address), "keys": .array(keys.map(\.value))], "")
     }
 
     private func existing(_ state: LedgerState, _ identity: LocalIdentity, owner: PublicKey) -> [AgentKey] {
@@ -93,6 +100,7 @@ struct KeyCommand {
         var keys = existing(state, identity, owner: owner.publicKey).filter { $0.key != key }
         keys.append(AgentKey(key: key, roles: roles, scope: context.invocation.option("scope"), until: until))
         try await write(session, identity, state.identity(identity.address)?.body, keys, owner: owner)
+        report(identity, keys)
     }
 
     private func revoke(_ session: LedgerSession, _ identity: LocalIdentity, _ state: LedgerState) async throws {
@@ -105,7 +113,9 @@ struct KeyCommand {
             throw CommandError(
                 .refused, "that is the owner key", why: "without it nobody could change the identity again")
         }
-        try await write(session, identity, old, old.keys.filter { $0.key != key }, owner: owner(session, identity))
+        let kept = old.keys.filter { $0.key != key }
+        try await write(session, identity, old, kept, owner: owner(session, identity))
+        report(identity, kept)
     }
 
     private func rotate(_ session: LedgerSession, _ identity: LocalIdentity, _ state: LedgerState) async throws {
@@ -124,7 +134,10 @@ struct KeyCommand {
     }
 
     /// After a recovery: lets the new agent key act, if the ledger can be asked and knows the identity.
-    func addRecovered(_ identity: LocalIdentity, owner: SigningKey, revokingOthers: Bool) async throws -> Bool {
+    /// `replaced` is the agent key that was on this machine before: nobody has it any more.
+    func addRecovered(
+        _ identity: LocalIdentity, owner: SigningKey, replaced: PublicKey?, revokingOthers: Bool
+    ) async throws -> Bool {
         guard let session = try? LedgerSession(context) else { return false }
         let state: LedgerState
         do { state = try await session.state() } catch {
@@ -132,7 +145,7 @@ struct KeyCommand {
             return false
         }
         guard let old = state.identity(identity.address)?.body else { return false }
-        let kept = old.keys.filter { !revokingOthers || $0.roles.contains(.owner) }
+        let kept = old.keys.filter { $0.key != replaced && (!revokingOthers || $0.roles.contains(.owner)) }
         try await write(
             session, identity, old, kept + [AgentKey(key: identity.agent, roles: LocalIdentity.roles)], owner: owner)
         return true

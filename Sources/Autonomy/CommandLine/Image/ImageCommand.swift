@@ -54,14 +54,14 @@ struct ImageCommand {
             name: name, isPublic: isPublic,
             index: try image.architectures.map { try variant($0, isPublic: isPublic, signer) },
             stores: ["node/" + session.grid.node.address])
-        if let entry = state.image(signer.author, name), entry.body == body {
+        if let entry = state.image(signer.author, name), ImageCommand.isSame(entry.body, body) {
             context.console.progress("no changes")
             return report(entry.record, body, image.counts, changed: false)
         }
         let written = try await session.write(.image(body), by: signer)
         let seconds = Double(Clock.monotonicNanoseconds() - begin) / 1e9
-        context.console.progress(
-            "\(Amount.text(Int64(image.counts.contentBytes))) in \(Int(seconds * 10)) tenths of a second")
+        let tenths = Int(seconds * 10)
+        context.console.progress("\(Amount.text(Int64(image.counts.contentBytes))) in \(tenths / 10).\(tenths % 10) s")
         report(written.record.id, body, image.counts, changed: true)
     }
 
@@ -70,7 +70,8 @@ struct ImageCommand {
             guard Names.isImage(name) else {
                 throw CommandError(
                     .usage, "`\(name)` is not a name for an image",
-                    why: "it is parts of a-z, 0-9, `.`, `_`, `-` joined by /", next: "for example examples/nginx")
+                    why: "it is parts of a-z, 0-9, `.`, `_`, `-` joined by /, at most"
+                        + " \(ContractLimits.imageNameLength) characters", next: "for example examples/nginx")
             }
             return name
         }
@@ -102,6 +103,7 @@ struct ImageCommand {
                 }
                 return try importer.run(path)
             }
+            try checkArchitectures(image)
             progress.finish("read \(name)")
             return image
         } catch let error as ImportError {
@@ -118,6 +120,27 @@ struct ImageCommand {
                     .unreachable, "the image store does not take chunks", why: "\(reason)", next: "`zero status`")
             }
             throw CommandError(.invalid, "the image cannot be imported", why: "\(error)")
+        }
+    }
+
+    /// Whether a new record would say nothing new. The same key sealed again gives other bytes.
+    private static func isSame(_ old: ImageBody, _ new: ImageBody) -> Bool {
+        guard (old.name, old.isPublic, old.stores) == (new.name, new.isPublic, new.stores) else { return false }
+        return old.index.elementsEqual(new.index) { old, new in
+            (old.arch, old.root, old.key, old.size) == (new.arch, new.root, new.key, new.size)
+                && old.config == new.config && old.sealed.map { Set($0.keys) } == new.sealed.map { Set($0.keys) }
+        }
+    }
+
+    /// A folder has one architecture, this machine's, whatever is asked for.
+    private func checkArchitectures(_ image: ImportedImage) throws {
+        let asked = context.invocation.all("arch")
+        let found = image.architectures.map(\.architecture)
+        guard asked.isEmpty || found.allSatisfy({ name in asked.contains { name == $0 || name.hasPrefix($0 + "/") } })
+        else {
+            throw CommandError(
+                .invalid, "the image is not for \(asked.joined(separator: ", "))",
+                why: "it is for \(found.joined(separator: ", "))", next: "leave out --arch")
         }
     }
 
@@ -166,7 +189,7 @@ struct ImageCommand {
         let images = ImageResolver.all(in: state).filter {
             $0.author == own || context.invocation.has("all") || (own == nil && $0.entry.body.isPublic)
         }
-        if context.invocation.has("names") {
+        if context.invocation.has("names"), context.console.format == .table {
             return context.console.print(
                 images.map { $0.author == own ? $0.entry.body.name : "\($0.author.address)/\($0.entry.body.name)" }
                     .joined(separator: "\n"))

@@ -35,6 +35,8 @@ struct CommandError: Error, CustomStringConvertible {
     var what: String
     var why: String?
     var next: String?
+    /// What the process ends with where that is not the exit code's: the 126 and 127 of `exec`.
+    var status: Int32?
 
     init(_ exit: ExitCode, _ what: String, why: String? = nil, next: String? = nil) {
         (self.exit, self.what, self.why, self.next) = (exit, what, why, next)

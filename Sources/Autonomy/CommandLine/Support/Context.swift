@@ -15,7 +15,12 @@ struct Context: Sendable {
         (self.invocation, self.parser) = (invocation, parser)
         let format = Console.Format(rawValue: invocation.option("output") ?? "table") ?? .table
         console = Console(format: format, quiet: invocation.has("quiet"))
-        home = try Home.find()
+        home = try Context.isHomeless(invocation) ? Home(path: "/nonexistent") : Home.find()
+    }
+
+    /// Whether the command works without anything of the user's.
+    private static func isHomeless(_ invocation: Invocation) -> Bool {
+        ["schema", "completion", "version"].contains(invocation.path.first)
     }
 
     /// The argument; the parser has seen to it that it is there.

@@ -44,6 +44,26 @@ struct WorkloadRow: Sendable {
     }
 }
 
+extension Workload {
+    /// What it is, in a few words: image with its hash, sizes, where a route leads.
+    var summary: String {
+        switch self {
+        case .container(let it):
+            let image = "\(it.image.name)@\(it.image.root.hex.prefix(12))"
+            return "\(image), \(Units.cpuText(it.cpu)) CPU, \(Units.sizeText(it.memory))"
+        case .volume(let it): return Units.sizeText(it.size)
+        case .gateway(let it): return "to \(it.workload):\(it.port)"
+        }
+    }
+}
+
+extension KeyRing {
+    /// The text with addresses of identities that are known here replaced by their names.
+    func named(_ text: String) -> String {
+        ((try? addresses()) ?? [:]).reduce(text) { $0.replacing($1.value.address, with: $1.key) }
+    }
+}
+
 /// Amounts as people read them.
 enum Amount {
     /// Three significant digits at most: `1.5 GiB`, `312 MiB`.
