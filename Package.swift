@@ -133,7 +133,6 @@ let modules: [Module] = [
         "Programs", "zero-fs", .program,
         ["ZeroFS", "ImageImport", "Flist", "CanonicalJSON", "Crypto", "RESP", "Service"]),
     Module("Programs", "zero-provision", .program, ["Provision", "Service"]),
-    Module("Programs", "zero-tidy", .program, []),
 ]
 
 let strict: [SwiftSetting] = [
@@ -160,7 +159,7 @@ func wanted() -> Set<String> {
     return found
 }
 let selected = wanted()
-let chosen = modules.filter { selected.contains($0.name) && present($0.path) }
+let chosen = modules.filter { selected.contains($0.name) }
 let chosenNames = Set(chosen.map(\.name))
 func dependencies(_ names: [String]) -> [Target.Dependency] {
     names.filter(chosenNames.contains).map { .byName(name: $0) }

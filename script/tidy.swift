@@ -24,7 +24,9 @@ private final class Rules: SyntaxVisitor {
         super.init(viewMode: .sourceAccurate)
     }
 
-    func line(_ node: some SyntaxProtocol) -> Int { converter.location(for: node.positionAfterSkippingLeadingTrivia).line }
+    func line(_ node: some SyntaxProtocol) -> Int {
+        converter.location(for: node.positionAfterSkippingLeadingTrivia).line
+    }
     func report(_ node: some SyntaxProtocol, _ what: String) { findings.append((line(node), what)) }
 
     override func visit(_ node: TryExprSyntax) -> SyntaxVisitorContinueKind {

@@ -103,12 +103,23 @@ public enum Daemon {
     }
 
     /// Tells whoever started this program that it is ready; only the first call does something.
-    public static func ready() {
+    public static func ready() { notify("READY=1") }
+
+    /// Tells whoever started this program why it will not become ready; after `ready` it says nothing.
+    public static func failed(_ reason: String) {
+        let line = String(decoding: reason.utf8.prefix(reasonBytesMax).map { $0 < 32 ? 32 : $0 }, as: UTF8.self)
+        notify("ERROR=" + line)
+    }
+
+    /// A reason is one line in a status; the pipe takes this much at once.
+    private static let reasonBytesMax = 400
+
+    private static func notify(_ line: String) {
         if isReady.exchange(true, ordering: .relaxed) { return }
         guard let text = getenv("ZERO_NOTIFY_FD"), let descriptor = Int32(String(cString: text)), descriptor > 2 else {
             return
         }
-        let message = Array("READY=1\n".utf8)
+        let message = Array((line + "\n").utf8)
         _ = message.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
         close(descriptor)
     }
@@ -129,6 +140,7 @@ public enum Daemon {
         } catch {
             if isStopping.isSet { exit(0) }
             context.log.error("failed", ["reason": "\(error)"])
+            failed("\(error)")
             exit(1)
         }
     }

@@ -46,7 +46,10 @@ public enum LedgerDaemon {
                 Daemon.ready()
                 let setup = LedgerSetup(
                     storage: storage, signer: signer, folder: folder, log: context.log,
-                    admission: LedgerRules.Admission(rawValue: context.settings.text("admission")) ?? .open)
+                    admission: LedgerRules.Admission(rawValue: context.settings.text("admission")) ?? .open,
+                    waits: { reason in
+                        engine.shared.withLock { $0.phase = reason.map { .waiting($0) } ?? .starting }
+                    })
                 let genesis = try await setup.run()
                 let endpoint = LedgerEndpoint(url: "https://\(address):\(server.port)", pin: tls.pin, id: genesis.id)
                 let path = context.run + "/ledger.json"

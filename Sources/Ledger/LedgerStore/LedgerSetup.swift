@@ -11,6 +11,8 @@ struct LedgerSetup: Sendable {
     let folder: String
     let log: Log
     let admission: LedgerRules.Admission
+    /// Told what is waited for, and nil when that is over.
+    var waits: @Sendable (String?) -> Void = { _ in }
 
     /// Waits for Zero-DB and the identity service, then returns what the ledger began with.
     func run() async throws -> Genesis {
@@ -58,6 +60,7 @@ struct LedgerSetup: Sendable {
             do { return try await signer.member() } catch {
                 if isFirst { log.warn("waiting", ["for": "identity", "reason": "\(error)"]) }
                 isFirst = false
+                waits("the identity service does not answer: \(error)")
                 try await Task.sleep(for: StoreLimits.retryMax)
             }
         }
@@ -68,9 +71,14 @@ struct LedgerSetup: Sendable {
     ) async throws -> Value {
         var isFirst = true
         while true {
-            do { return try await runBlocking(body) } catch StorageError.away(let reason) {
+            do {
+                let value = try await runBlocking(body)
+                if !isFirst { waits(nil) }
+                return value
+            } catch StorageError.away(let reason) {
                 if isFirst { log.warn("waiting", ["for": "db", "reason": reason]) }
                 isFirst = false
+                waits("\(StorageError.away(reason))")
                 try await Task.sleep(for: StoreLimits.retryFirst)
             }
         }

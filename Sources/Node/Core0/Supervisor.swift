@@ -371,7 +371,9 @@ extension Supervisor {
         entry.changed = now
         entries[key] = entry
         actions.append(.record(key))
-        actions.append(.signal(key, pid: entry.pid, number: unit.stopSignal))
+        // Where another process follows, this one may leave to it what it holds.
+        let number = then == .nothing ? unit.stopSignal : unit.replaceSignal ?? unit.stopSignal
+        actions.append(.signal(key, pid: entry.pid, number: number))
     }
 }
 

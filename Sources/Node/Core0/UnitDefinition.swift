@@ -33,6 +33,8 @@ struct UnitDefinition: Equatable, Sendable {
     var readyTimeout = 30 * Time.second
     var restart = Restart.always
     var stopSignal = SIGTERM
+    /// How it is asked to make way for a new process of the same unit; nil: as it is asked to stop.
+    var replaceSignal: Int32?
     var stopTimeout = 10 * Time.second
     var logMax: UInt64 = 4 << 20
     var memory: UInt64 = 0
@@ -97,8 +99,8 @@ extension UnitDefinition {
     private static let keys = [
         "description", "exec", "account", "capabilities", "no_new_privs", "directories", "environment", "netns",
         "after",
-        "kind", "started_by", "ready", "ready_timeout", "restart", "stop_signal", "stop_timeout", "log_max", "memory",
-        "no_file",
+        "kind", "started_by", "ready", "ready_timeout", "restart", "stop_signal", "replace_signal", "stop_timeout",
+        "log_max", "memory", "no_file",
     ]
 
     private mutating func set(_ entry: UnitText.Entry, _ subject: String) throws(UnitError) {
@@ -132,6 +134,7 @@ extension UnitDefinition {
         case "restart":
             restart = try entry.choice(subject, [("always", .always), ("on-failure", .onFailure), ("never", .never)])
         case "stop_signal": stopSignal = try entry.choice(subject, Signals.stopping)
+        case "replace_signal": replaceSignal = try entry.choice(subject, Signals.stopping)
         case "stop_timeout": stopTimeout = try entry.duration(subject)
         case "log_max": logMax = try entry.size(subject)
         case "memory": memory = try entry.size(subject)

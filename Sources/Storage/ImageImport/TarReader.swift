@@ -66,6 +66,9 @@ final class TarReader {
                 var member = try member(header)
                 if let longName { member.path = longName }
                 if let longLink { member.link = longLink }
+                // Of old: a file whose name ends in a slash is a folder. Where PAX gives the name, the header has what fits
+                // of it, which may end in a slash by chance.
+                if member.kind == .file, !fields.hasPath, member.path.last == 0x2f { member.kind = .directory }
                 try fields.apply(to: &member, refusal)
                 current = member.path
                 guard member.path.count <= ImportLimits.pathBytes, !member.path.contains(0) else {
@@ -189,8 +192,7 @@ final class TarReader {
         member.path = header.path
         member.link = Self.trimmed(Array(block[157..<257]))
         switch header.type {
-        case UInt8(ascii: "0"), 0, UInt8(ascii: "7"):
-            member.kind = header.path.last == 0x2f ? .directory : .file
+        case UInt8(ascii: "0"), 0, UInt8(ascii: "7"): member.kind = .file
         case UInt8(ascii: "1"): member.kind = .hardLink
         case UInt8(ascii: "2"): member.kind = .symbolicLink
         case UInt8(ascii: "3"): member.kind = .characterDevice
@@ -255,6 +257,9 @@ struct PaxFields {
     private var gid: UInt32?
     private var time: (seconds: Int64, nanoseconds: UInt32)?
     private var extended: [[UInt8]: [UInt8]] = [:]
+
+    /// Whether the name of the member stands here.
+    var hasPath: Bool { path != nil }
 
     /// Adds the records `length key=value\n` of one header.
     mutating func read(_ bytes: [UInt8], _ refusal: (String) -> ImportError) throws(ImportError) {

@@ -53,6 +53,17 @@ private func start(_ name: String, _ body: @escaping @Sendable (DaemonContext) a
     try File.removeTree(folder("fails"))
 }
 
+@Test func aDaemonThatFailsTellsWhoStartedItWhy() async throws {
+    await #expect(processExitsWith: .exitCode(1)) {
+        try File.makeDirectories(folder("why"))
+        let notice = open(folder("why") + "/notice", O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        setenv("ZERO_NOTIFY_FD", "\(notice)", 1)
+        start("why") { _ in throw BusError.failed("no disk\nREADY=1") }
+    }
+    #expect(try File.readText(folder("why") + "/notice") == "ERROR=FAILED no disk READY=1\n")
+    try File.removeTree(folder("why"))
+}
+
 @Test func aDaemonThatHangsIsEndedByTheSecondSignal() async throws {
     await #expect(processExitsWith: .exitCode(1)) {
         startThread {

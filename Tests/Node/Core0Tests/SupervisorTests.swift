@@ -272,6 +272,28 @@ private let grid = [
         #expect(supervisor.entries[ProcessKey("t@", "i0")] == nil)
     }
 
+    /// A process that another one follows is asked to make way; one that is to go is asked to stop.
+    @Test func replacedAndStoppedProcessesGetTheirOwnSignals() {
+        var supervisor = Supervisor(seed: 1)
+        let text = "exec = /x\naccount = root\nstop_signal = INT\nreplace_signal = USR2\nready = notify\n"
+        let key = ProcessKey("a")
+        _ = supervisor.handle(.units(UnitSet(["a": .success(Array(text.utf8))])), at: 0)
+        _ = supervisor.handle(.begin, at: 0)
+        _ = supervisor.handle(.started(key, pid: 7), at: 0)
+        _ = supervisor.handle(.ready(key), at: 0)
+        #expect(supervisor.handle(.restart(key, token: nil), at: 1).contains(.signal(key, pid: 7, number: 12)))
+        _ = supervisor.handle(.exited(key, .code(0), said: nil), at: 2)
+        _ = supervisor.handle(.started(key, pid: 8), at: 2)
+        // Not ready in time: another one follows here too.
+        #expect(supervisor.handle(.tick, at: 60 * Time.second).contains(.signal(key, pid: 8, number: 12)))
+        _ = supervisor.handle(.exited(key, .code(0), said: nil), at: 60 * Time.second)
+        _ = supervisor.handle(.tick, at: 70 * Time.second)
+        _ = supervisor.handle(.started(key, pid: 9), at: 70 * Time.second)
+        _ = supervisor.handle(.ready(key), at: 70 * Time.second)
+        let stopped = supervisor.handle(.stop(key, token: nil), at: 71 * Time.second)
+        #expect(stopped.contains(.signal(key, pid: 9, number: 2)))
+    }
+
     @Test func aUnitThatBecomesInvalidGoesOnAsItWas() {
         var supervisor = Supervisor(seed: 1)
         let key = ProcessKey("a")

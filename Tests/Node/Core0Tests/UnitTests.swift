@@ -38,6 +38,7 @@ private let plain = "exec = /bin/true\naccount = db\n"
             ready_timeout = 5 min
             restart = on-failure
             stop_signal = INT
+            replace_signal = USR2
             stop_timeout = 250 ms
             log_max = 64 KiB
             memory = 1 GiB
@@ -57,6 +58,7 @@ private let plain = "exec = /bin/true\naccount = db\n"
         #expect(found.startedBy == [.compute, .network])
         #expect(found.notifies && found.restart == .onFailure)
         #expect(found.readyTimeout == 300 * Time.second && found.stopTimeout == 250 * Time.millisecond)
+        #expect(found.replaceSignal == 12)
         #expect(found.stopSignal == 2 && found.logMax == 65536 && found.memory == 1 << 30 && found.fileLimit == 4096)
     }
 

@@ -47,6 +47,22 @@ import Testing
         #expect(image.reader.root.entry.attributes.mode == 0o711)
     }
 
+    @Test("A long name of which the header holds a part that ends in a slash is still a file's")
+    func cutBehindASlash() throws {
+        let folder = String(repeating: "n", count: 99) + "/"
+        var tar = Tar()
+        tar.pax([("path", name(folder + "pax"))])
+        tar.add(name(folder), content: name("one"))
+        tar.add(name("././@LongLink"), type: "L", content: name(folder + "gnu") + [0])
+        tar.add(name(folder), content: name("two"))
+        tar.add(name("old/"))
+        tar.file("old/file", "three")
+        let image = try imported(tar)
+        #expect(try image.content(folder + "pax") == "one")
+        #expect(try image.content(folder + "gnu") == "two")
+        #expect(try image.content("old/file") == "three")
+    }
+
     @Test func longNamesTimesAndAttributes() throws {
         let long = String(repeating: "long-part/", count: 20) + String(repeating: "n", count: 200)
         var tar = Tar()

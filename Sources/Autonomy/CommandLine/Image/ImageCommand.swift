@@ -106,6 +106,13 @@ struct ImageCommand {
             return image
         } catch let error as ImportError {
             progress.fail()
+            if case .storing(.store(let reason)) = error,
+                ["NOSPACE", "QUOTA"].contains(where: { reason.hasPrefix($0) })
+            {
+                throw CommandError(
+                    .failed, "the image store is full", why: reason,
+                    next: "make room on the node's disk and import it again; what was stored is not sent twice")
+            }
             if case .storing(let reason) = error {
                 throw CommandError(
                     .unreachable, "the image store does not take chunks", why: "\(reason)", next: "`zero status`")

@@ -100,6 +100,10 @@ struct LedgerSession: Sendable {
                 .refused, "the ledger is not believed", why: error.message, next: "`zero status`; never ignore this")
         case let error as LedgerError where error.code == LedgerError.notFound:
             return CommandError(.notFound, error.message)
+        case let error as LedgerError where error.code == LedgerError.unavailable:
+            return CommandError(
+                .unreachable, "the ledger cannot serve at the moment", why: error.message,
+                next: "`zero status`; try again once that is over")
         case let error as LedgerError:
             return CommandError(
                 .unreachable, "the ledger does not answer", why: error.message, next: "`zero status`, or `zero up`")
