@@ -78,7 +78,9 @@ public struct ContractNetwork: Hashable, Sendable {
             Set(self.members.map(\.address)).count == self.members.count,
             self.members.count <= NetworkLimits.members, self.doors.count <= NetworkLimits.doors
         else {
-            throw reader.refuse("members", "different instances and addresses, at most \(NetworkLimits.members)", found: .array(members))
+            throw reader.refuse(
+                "members", "different instances and addresses, at most \(NetworkLimits.members)", found: .array(members)
+            )
         }
     }
 

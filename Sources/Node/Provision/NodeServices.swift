@@ -53,7 +53,8 @@ public struct NodeServices: Sendable {
 
     private func ensureNetwork(_ scene: Scene) async throws -> (outcome: Outcome, namespaces: [String: String]?) {
         guard let desired = scene.desired else { return (.done(nil), nil) }
-        let reply = try await network.call("NETWORK.ENSURE", try desired.networkRequest(scene.inventory), deadline: Deadline.ensure)
+        let reply = try await network.call(
+            "NETWORK.ENSURE", try desired.networkRequest(scene.inventory), deadline: Deadline.ensure)
         let members = reply["members"]?.object?.compactMapValues { $0["netns"]?.string } ?? [:]
         return (.done(reply["link"]?.string), members)
     }
@@ -100,7 +101,8 @@ public struct NodeServices: Sendable {
 
     private func ensureAccess(_ scene: Scene) async throws -> Outcome {
         guard let desired = scene.desired, let link = scene.link else { return .done(nil) }
-        return try await done(compute, "COMPUTE.ENSURE-ACCESS", desired.accessRequest(ledger: ledger, link: link, scene.inventory))
+        return try await done(
+            compute, "COMPUTE.ENSURE-ACCESS", desired.accessRequest(ledger: ledger, link: link, scene.inventory))
     }
 
     private func ensureGateway(_ name: String, _ scene: Scene) async throws -> Outcome {

@@ -49,7 +49,8 @@ public struct Reconciliation: Sendable {
     /// Sets what is wanted. What changed is looked at now.
     public mutating func want(_ next: DesiredContract?, at now: Int64) {
         guard next != desired else { return }
-        for container in desired?.containers ?? [] where next?.instance(container.name) != desired?.instance(container.name) {
+        for container in desired?.containers ?? []
+        where next?.instance(container.name) != desired?.instance(container.name) {
             // Another instance has everything still before it.
             progress[.container(container.name)] = nil
         }
@@ -167,7 +168,8 @@ public struct Reconciliation: Sendable {
     /// Starts the time of instances to which nothing leads any more.
     private mutating func drain(at now: Int64) {
         guard let desired else { return }
-        for instance in inventory.retiring where progress[.removeContainer(instance)] == nil && isDispensable(instance) {
+        for instance in inventory.retiring where progress[.removeContainer(instance)] == nil && isDispensable(instance)
+        {
             progress[.removeContainer(instance)] = Progress(next: now + Pace.drain, since: now)
         }
         let routes = desired.gateways.filter { desired.placed($0.workload) != nil }
@@ -186,8 +188,20 @@ public struct Reconciliation: Sendable {
         if inventory.serving[instance.workload] == instance.host { return false }
         // What never served is in nobody's way, and of no use.
         guard inventory.retiring.contains(instance) else { return true }
-        return status(container.name)?.isSettled == true && isCurrent(.network)
-            && desired.gateways.allSatisfy { $0.workload != container.name || isCurrent(.gateway($0.name)) }
+        return status(container.name)?.isSettled == true && hasSwitched(container.name)
+    }
+
+    /// Whether name and routes of a workload lead to what is wanted now.
+    private func hasSwitched(_ container: String) -> Bool {
+        guard let desired else { return false }
+        return isCurrent(.network)
+            && desired.gateways.allSatisfy { $0.workload != container || isCurrent(.gateway($0.name)) }
+    }
+
+    /// Whether requests may still reach an instance of `container` from before the wanted one, which is well.
+    func isTakingOver(_ container: String) -> Bool {
+        if inventory.serving[container] != desired?.instance(container)?.host { return true }
+        return inventory.retiring.contains { $0.workload == container } && !hasSwitched(container)
     }
 
     private mutating func settle(_ step: Step) {

@@ -31,14 +31,17 @@ import Testing
         let others =
             volumes.map { JSONValue.object(["type": "volume", "name": .string($0), "size": 16_777_216]) }
             + gateways.map {
-                JSONValue.object(["type": "gateway", "name": .string($0), "to": ["workload": "web", "port": .integer(port)]])
+                JSONValue.object([
+                    "type": "gateway", "name": .string($0), "to": ["workload": "web", "port": .integer(port)],
+                ])
             }
         var body: JSONValue = [
             "name": "hello", "version": .integer(version), "expires": 1_900_000_000_000,
             "network": ["range": "10.42.0.0/16"], "workloads": .array([web] + others),
         ]
         if version > 1 { body["id"] = .string(id.hex) }
-        let placed = PlacedWorkload(node: node, subnet: "10.42.0.0/24", address: "10.42.0.\(host)", address6: "fd00::\(host)")
+        let placed = PlacedWorkload(
+            node: node, subnet: "10.42.0.0/24", address: "10.42.0.\(host)", address6: "fd00::\(host)")
         let names = ["web"] + volumes + gateways
         let placement = PlacementBody(
             contract: id, version: version, epoch: version,
@@ -138,7 +141,8 @@ import Testing
         let order = Self.settle(&core, at: 10)
         #expect(
             order == [
-                .removeGateway("hello"), .removeContainer(Instance("web", host: 2)), .removeAccess, .removeNetwork, .removeVolume("pages"),
+                .removeGateway("hello"), .removeContainer(Instance("web", host: 2)), .removeAccess, .removeNetwork,
+                .removeVolume("pages"),
             ])
         #expect(core.isFinished)
     }

@@ -2,6 +2,7 @@ import CanonicalJSON
 import Contracts
 import Crypto
 import Linux
+import Records
 import Service
 import Testing
 
@@ -10,7 +11,8 @@ import Testing
 @Suite("Update of a contract") struct UpdateTests {
     static let old = Instance("web", host: 2)
     static let new = Instance("web", host: 3)
-    static let failed = Outcome.container(ContainerStatus(state: "failed", reason: "ended with status 1", isReady: false))
+    static let failed = Outcome.container(
+        ContainerStatus(state: "failed", reason: "ended with status 1", isReady: false))
 
     static func contract(_ version: Int64, host: Int, port: Int64 = 80, probe: Bool = true) throws -> DesiredContract {
         try ReconciliationTests.contract(volumes: [], version: version, host: host, port: port, probe: probe)
@@ -54,8 +56,10 @@ import Testing
         #expect(Set(core.due(at: 20)) == [.network, .access, .gateway("hello")])
         #expect(try Self.door(core) != before, "another door, so that requests in the old one end in peace")
         core.handle(.gateway("hello"), .done(nil), at: 30)
+        #expect(core.results()["web"]?.state == .preparing, "somebody may still see the old one")
         #expect(!core.due(at: 4_000).contains(.removeContainer(Self.old)), "its name still leads to the old one")
         core.handle(.network, .done("l"), at: 40)
+        #expect(core.results()["web"]?.state == .running)
         #expect(!core.due(at: 40 + Reconciliation.Pace.drain - 1).contains(.removeContainer(Self.old)))
         #expect(core.due(at: 40 + Reconciliation.Pace.drain).contains(.removeContainer(Self.old)))
         core.handle(.removeContainer(Self.old), .done(nil), at: 2_000)
