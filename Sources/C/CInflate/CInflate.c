@@ -1,6 +1,7 @@
 #include "CInflate.h"
 
 #include <isa-l/igzip_lib.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 struct zg_inflate {
@@ -35,4 +36,9 @@ int zg_inflate_step(
     *produced = output_count - state->avail_out;
     if (result != ISAL_DECOMP_OK && result != ISAL_END_INPUT) return zg_inflate_broken;
     return state->block_state == ISAL_BLOCK_FINISH ? zg_inflate_end : zg_inflate_more;
+}
+
+void zg_import_keep_memory(void) {
+    mallopt(M_MMAP_THRESHOLD, 16 << 20);
+    mallopt(M_TRIM_THRESHOLD, 64 << 20);
 }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/btrfs.h>
 #include <linux/btrfs_tree.h>
+#include <linux/fs.h>
 #include <linux/loop.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -105,6 +107,12 @@ int zg_is_btrfs_mount(const char *path) {
     return filesystem.f_type == BTRFS_SUPER_MAGIC && here.st_dev != above.st_dev;
 }
 
+int zg_is_read_only(const char *path) {
+    struct statvfs filesystem;
+    if (statvfs(path, &filesystem) < 0) return -errno;
+    return (filesystem.f_flag & ST_RDONLY) != 0;
+}
+
 int zg_sync_filesystem(const char *path) {
     int fd = open_folder(path);
     if (fd < 0) return -errno;
@@ -185,6 +193,76 @@ int zg_subvolume_children(const char *pool, uint64_t id, uint64_t *children, int
         at += sizeof header + header.len;
     }
     return (int)key->nr_items;
+}
+
+// ---- where a pool lies in its file
+
+static int extent(zg_extent_t *to, uint64_t logical, const struct btrfs_chunk *chunk) {
+    uint16_t stripes = le16toh(chunk->num_stripes);
+    if (stripes < 1 || stripes > 2) return -EOPNOTSUPP;
+    const struct btrfs_stripe *stripe = &chunk->stripe;
+    *to = (zg_extent_t){.logical = logical, .length = le64toh(chunk->length), .count = stripes,
+        .is_data = (le64toh(chunk->type) & BTRFS_BLOCK_GROUP_DATA) != 0};
+    for (uint16_t i = 0; i < stripes; i++) to->copies[i] = le64toh(stripe[i].offset);
+    return 0;
+}
+
+static int64_t extents(int fd, zg_extent_t **list) {
+    union {
+        struct btrfs_ioctl_search_args arguments;
+        uint64_t align;
+    } search;
+    struct btrfs_ioctl_search_key *key = &search.arguments.key;
+    int64_t count = 0;
+    memset(&search, 0, sizeof search);
+    key->tree_id = BTRFS_CHUNK_TREE_OBJECTID;
+    key->min_objectid = key->max_objectid = BTRFS_FIRST_CHUNK_TREE_OBJECTID;
+    key->min_type = key->max_type = BTRFS_CHUNK_ITEM_KEY;
+    key->max_offset = key->max_transid = UINT64_MAX;
+    for (;;) {
+        key->nr_items = 4096;
+        if (ioctl(fd, BTRFS_IOC_TREE_SEARCH, &search.arguments) < 0) return -errno;
+        if (key->nr_items == 0) return count;
+        zg_extent_t *larger = realloc(*list, (size_t)(count + key->nr_items) * sizeof *larger);
+        if (!larger) return -ENOMEM;
+        *list = larger;
+        const char *at = search.arguments.buf;
+        struct btrfs_ioctl_search_header header;
+        for (uint32_t i = 0; i < key->nr_items; i++) {
+            memcpy(&header, at, sizeof header);
+            at += sizeof header;
+            int result = extent(&larger[count], header.offset, (const struct btrfs_chunk *)at);
+            if (result < 0) return result;
+            count++;
+            at += header.len;
+        }
+        key->min_offset = header.offset + 1;
+    }
+}
+
+int64_t zg_btrfs_extents(const char *pool, zg_extent_t **out) {
+    zg_extent_t *list = NULL;
+    int fd = open_folder(pool);
+    if (fd < 0) return -errno;
+    int64_t count = extents(fd, &list);
+    close(fd);
+    if (count < 0) free(list);
+    else *out = list;
+    return count;
+}
+
+int zg_btrfs_trim(const char *pool, uint64_t logical, uint64_t length) {
+    struct fstrim_range range = {.start = logical, .len = length};
+    return folder_ioctl(pool, FITRIM, &range);
+}
+
+int zg_reserve(const char *path, int64_t offset, int64_t length) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) return -errno;
+    int result;
+    do result = check(fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, length)); while (result == -EINTR);
+    close(fd);
+    return result;
 }
 
 int zg_btrfs_resize_max(const char *pool) {

@@ -16,7 +16,7 @@ struct LedgerSetup: Sendable {
 
     /// Waits for Zero-DB and the identity service, then returns what the ledger began with.
     func run() async throws -> Genesis {
-        let epoch = try await runBlocking { try nextEpoch() }
+        let epoch = try await insist { try nextEpoch() }
         try await insist { try storage.open(epoch: epoch) }
         let stored = try await insist { try storage.get(StorageKey.genesis) }
         let path = folder + "/genesis.json"
@@ -71,16 +71,21 @@ struct LedgerSetup: Sendable {
     ) async throws -> Value {
         var isFirst = true
         while true {
+            let (what, reason): (String, String)
             do {
                 let value = try await runBlocking(body)
                 if !isFirst { waits(nil) }
                 return value
-            } catch StorageError.away(let reason) {
-                if isFirst { log.warn("waiting", ["for": "db", "reason": reason]) }
-                isFirst = false
-                waits("\(StorageError.away(reason))")
-                try await Task.sleep(for: StoreLimits.retryFirst)
+            } catch let error as SystemError where error.errno == .noSpace {
+                (what, reason) = ("space", "\(error)")
+            } catch let error as StorageError {
+                guard case .away = error else { throw error }
+                (what, reason) = ("db", "\(error)")
             }
+            if isFirst { log.warn("waiting", ["for": what, "reason": reason]) }
+            isFirst = false
+            waits(reason)
+            try await Task.sleep(for: StoreLimits.retryFirst)
         }
     }
 }

@@ -14,6 +14,8 @@ enum Limits {
     static let diskReserve: Int64 = 256 << 20
     /// What a subvolume may hold that a workload made inside its volume, outside the volume's own account.
     static let strangerBytes: UInt64 = 1 << 20
+    /// Freed bytes after which data blocks go back to the disk.
+    static let returnBytes: Int64 = 16 << 20
     /// Volumes of one node.
     static let volumesMax = 4096
     /// Snapshots of one volume.

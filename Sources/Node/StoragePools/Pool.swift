@@ -146,6 +146,15 @@ public final class Pool: Sendable {
         }
     }
 
+    /// Reserves what metadata took since, gives back data blocks that were freed. `room` is what was free last time;
+    /// returns what is free now.
+    func tidy(since room: Int64) throws(StorageError) -> Int64 {
+        try device.reserveMetadata()
+        let free = try space().free
+        if free >= room + Limits.returnBytes { try device.returnFreed() }
+        return free
+    }
+
     static func committed(_ state: State) -> Int64 {
         state.records.values.reduce(0) { $1.isRemoved ? $0 : $0 + $1.size }
     }

@@ -48,7 +48,15 @@ public struct PoolDevice: Sendable {
             try File.makeDirectories(folder, mode: 0o711)
             try File.makeDirectories(mountPoint, mode: 0o711)
             if !File.exists(image) { try format(size: size) }
+            if isMounted, isReadOnly {
+                // It stopped at its last good state; mounted anew it goes on from there.
+                do { try unmount(seconds: 0) } catch {
+                    throw StorageError.damaged(
+                        path: mountPoint, reason: "takes no writes since its disk failed, and is still used: \(error)")
+                }
+            }
             if !isMounted { try mount() }
+            try reserveMetadata()
             try checked("quota enable", mountPoint, zg_quota_enable(mountPoint))
             try grow(to: size)
         }
@@ -79,8 +87,8 @@ public struct PoolDevice: Sendable {
         var path = [CChar](repeating: 0, count: Int(ZG_DEVICE_PATH_MAX))
         let loop = Descriptor(try checked("attach", image, zg_loop_attach(image, &path)))
         let device = String(decoding: path.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        // Freed blocks go back to the disk that holds the file.
-        try checked("mount", "\(device) at \(mountPoint)", zg_mount_btrfs(device, mountPoint, "discard=async"))
+        // Freed blocks go back to the disk by `returnFreed`; btrfs itself would also give away those of metadata.
+        try checked("mount", "\(device) at \(mountPoint)", zg_mount_btrfs(device, mountPoint, "nodiscard"))
         // The mount holds the device now; it detaches itself when the pool is unmounted.
         _ = consume loop
     }

@@ -112,11 +112,17 @@ public struct StorageService: Sendable {
         metrics.gauge("zero_storage_volumes", "Volumes on the pool.") { Int64((try? pool.list().count) ?? 0) }
     }
 
-    /// Keeps quotas honest until it is cancelled.
-    public func watch() async {
+    /// Keeps quotas honest and the pool's file in order until it is cancelled. Throws when the pool takes no writes any
+    /// more: who starts the daemon again has it mounted anew.
+    public func watch() async throws {
         var last = 0
         var wasLow = false
+        var room: Int64 = 0
         while !Task.isCancelled {
+            if pool.device.isReadOnly {
+                throw StorageError.damaged(
+                    path: pool.device.mountPoint, reason: "takes no writes since its disk failed")
+            }
             do {
                 let strangers = try await blocking { try pool.guardQuotas() }
                 if strangers != last { log.warn("subvolumes inside volumes", ["count": strangers]) }
@@ -125,8 +131,9 @@ public struct StorageService: Sendable {
                 let isLow = disk < Limits.diskReserve
                 if isLow != wasLow { log.warn(isLow ? "the disk is full" : "the disk has room", ["free": disk]) }
                 wasLow = isLow
+                room = try await blocking { [room] in try pool.tidy(since: room) }
             } catch {
-                log.warn("quotas not checked", ["reason": "\(error)"])
+                log.warn("pool not checked", ["reason": "\(error)"])
             }
             try? await Task.sleep(for: Self.guardPeriod)
         }

@@ -24,7 +24,7 @@ Daemon.main(
     let service = StorageService(pool, log: context.log)
     service.register(on: context.server, context.metrics)
     try await withThrowingDiscardingTaskGroup { group in
-        group.addTask { await service.watch() }
+        group.addTask { try await service.watch() }
         try await context.serve()
         group.cancelAll()
     }

@@ -46,7 +46,8 @@ public struct ContentCutter: Sendable {
         var start = 0
         while held.count - start > keeping {
             let length = held.withUnsafeBufferPointer { Self.length($0, from: start) }
-            try emit(Array(held[start..<start + length]))
+            // A copy of just these bytes: an array of all of `held` would share its memory, with all its room.
+            try emit(held.withUnsafeBufferPointer { Array(UnsafeBufferPointer(rebasing: $0[start..<start + length])) })
             start += length
         }
         held.removeSubrange(..<start)

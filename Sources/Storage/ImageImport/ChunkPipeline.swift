@@ -43,7 +43,8 @@ final class ChunkPipeline: Sendable {
 
     /// What waits for a thread.
     private struct Queue: Sendable {
-        var jobs: [Job] = []
+        /// Nil where a job was taken, so that its memory is free for the next.
+        var jobs: [Job?] = []
         var first = 0
         var bytes = 0
         var isDraining = false
@@ -51,8 +52,8 @@ final class ChunkPipeline: Sendable {
         var failure: FlistError?
 
         mutating func pop() -> Job? {
-            guard first < jobs.count else { return nil }
-            let job = jobs[first]
+            guard first < jobs.count, let job = jobs[first] else { return nil }
+            jobs[first] = nil
             first += 1
             if first > 1_024 || first == jobs.count {
                 jobs.removeSubrange(..<first)

@@ -1,3 +1,4 @@
+import CInflate
 public import CanonicalJSON
 import Crypto
 public import Flist
@@ -90,6 +91,7 @@ public final class ImageImporter {
     public func run(_ path: String) throws(ImportError) -> ImportedImage {
         let status: FileStatus
         do { status = try File.status(path) } catch { throw .unreadable(path: path, reason: "\(error.errno)") }
+        zg_import_keep_memory()
         let folder = try cacheFolder()
         let cache: ChunkCache?
         let layers: LayerCache?
@@ -165,11 +167,13 @@ public final class ImageImporter {
         }
         let path = layout.path(of: descriptor)
         let file = try FileSource(path)
-        let ahead = AheadSource(try decompressing(file, "sha256:\(descriptor.digest.hex)"))
+        let unpacked = try decompressing(file, "sha256:\(descriptor.digest.hex)")
+        let ahead = AheadSource(unpacked)
         defer { ahead.drop() }
-        let plain = HashingSource(ahead)
+        // What is not compressed has one digest.
+        let plain = unpacked is PeekingSource ? nil : HashingSource(ahead)
         var reader = LayerReader(step, pipeline)
-        let watched = WatchedSource(plain) { [self] in
+        let watched = WatchedSource(plain ?? ahead) { [self] in
             report(step, file.count, descriptor.size, pipeline)
             return isStopped
         }
@@ -181,9 +185,10 @@ public final class ImageImporter {
                 subject: step, expected: "sha256:\(descriptor.digest.hex), \(descriptor.size) bytes",
                 found: "sha256:\(file.digest.hex), \(file.count) bytes")
         }
-        guard plain.digest == diff else {
+        let found = plain?.digest ?? file.digest
+        guard found == diff else {
             throw .wrongDigest(
-                subject: "\(step), unpacked", expected: "sha256:\(diff.hex)", found: "sha256:\(plain.digest.hex)")
+                subject: "\(step), unpacked", expected: "sha256:\(diff.hex)", found: "sha256:\(found.hex)")
         }
         try pipeline.drain()
         cache?.keep(reader.root, diff)

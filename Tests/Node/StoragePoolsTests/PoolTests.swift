@@ -230,6 +230,75 @@ struct PoolTests {
         #expect(test.fill(path + "/a", upTo: 4 << 20).error == 0)
     }
 
+    /// Blocks of the pool's file, 512 bytes each.
+    private func blocks(_ test: TestPool) throws -> Int64 {
+        var status = stat()
+        try #require(stat(test.device.image, &status) == 0)
+        return Int64(status.st_blocks)
+    }
+
+    @Test("Freed data leave the pool's file, metadata keep their place in it")
+    func returned() throws {
+        let test = try TestPool()
+        let empty = try blocks(test)
+        #expect(empty * 512 > 32 << 20, "metadata have a place")
+        let path = try test.pool.ensure(id: "v", size: 96 << 20, epoch: 1)
+        var room = try test.pool.tidy(since: 0)
+        #expect(test.fill(path + "/big", upTo: 64 << 20).error == 0)
+        room = try test.pool.tidy(since: room)
+        #expect(try blocks(test) - empty > (60 << 20) / 512)
+        try File.remove(path + "/big")
+        try settle(path)
+        for _ in 0..<100 where try blocks(test) - empty > (8 << 20) / 512 {
+            usleep(50_000)
+            try settle(path)
+            room = min(room, try test.pool.tidy(since: room))
+        }
+        #expect(try blocks(test) - empty < (8 << 20) / 512)
+        #expect(try blocks(test) * 512 > 32 << 20)
+    }
+
+    private func settle(_ path: String) throws { _ = try Subprocess.check("sync", ["-f", path], timeout: 60) }
+
+    @Test("A full disk under the pool fails writes of data, and stops nothing")
+    func fullDisk() throws {
+        let place = "/tmp/zero-pool-disk-\(Clock.monotonicNanoseconds())"
+        try File.makeDirectories(place)
+        _ = try Subprocess.check("truncate", ["-s", "700M", place + ".img"], timeout: 10)
+        _ = try Subprocess.check("mkfs.ext4", ["-q", "-m", "0", place + ".img"], timeout: 60)
+        _ = try Subprocess.check("mount", ["-o", "loop", place + ".img", place], timeout: 10)
+        defer {
+            _ = try? Subprocess.run("/bin/umount", ["-l", place])
+            try? File.removeTree(place)
+            try? File.remove(place + ".img")
+        }
+        let device = PoolDevice(folder: place + "/storage")
+        try File.makeDirectories(device.folder)
+        try device.open(size: 512 << 20)
+        defer { try? device.unmount() }
+        let pool = try Pool(device)
+        let path = try pool.ensure(id: "v", size: 8 << 20, epoch: 1)
+        try File.writeDurably(path + "/before", Array("kept".utf8))
+        // Somebody else takes all of the disk.
+        let ballast = open(place + "/ballast", O_WRONLY | O_CREAT, 0o600)
+        var end = 0
+        for step in [64 << 20, 1 << 20, 4096] {
+            while posix_fallocate(ballast, end, step) == 0 { end += step }
+        }
+        close(ballast)
+        let data = (0..<(4 << 20)).map { UInt8(truncatingIfNeeded: $0 &* 131 &>> 3) }
+        #expect(throws: SystemError.self) { try File.writeDurably(path + "/during", data) }
+        for number in 0..<20 { try File.makeDirectories(path + "/folder-\(number)") }
+        // It tells of the data that were not written; what stands in the pool is settled all the same.
+        try? settle(path)
+        #expect(!device.isReadOnly)
+        try File.remove(place + "/ballast")
+        try File.writeDurably(path + "/during", data)
+        #expect(try File.read(path + "/during") == data)
+        #expect(try File.readText(path + "/before") == "kept")
+        _ = try pool.ensure(id: "w", size: 4 << 20, epoch: 1)
+    }
+
     @Test("The pool itself grows while it is mounted")
     func growsPool() throws {
         let test = try TestPool(size: 256 << 20)

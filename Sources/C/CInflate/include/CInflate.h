@@ -1,4 +1,4 @@
-// Streaming decompression of gzip through ISA-L, behind plain prototypes.
+// What importing images needs of C: streaming decompression of gzip through ISA-L, and a setting of malloc.
 #ifndef ZG_CINFLATE_H
 #define ZG_CINFLATE_H
 
@@ -21,5 +21,8 @@ void zg_inflate_reset(zg_inflate *inflate);
 int zg_inflate_step(
     zg_inflate *inflate, const uint8_t *input, size_t input_count, uint8_t *output, size_t output_count,
     size_t *consumed, size_t *produced);
+
+// Freed memory stays with the process: pieces of images come and go, and the kernel would clear each page anew.
+void zg_import_keep_memory(void);
 
 #endif

@@ -20,6 +20,8 @@ int zg_mount_btrfs(const char *device, const char *target, const char *options);
 int zg_unmount(const char *target);
 /// 1 if `path` is the root of a mounted btrfs, 0 if not.
 int zg_is_btrfs_mount(const char *path);
+/// 1 if nothing can be written to the file system of `path`.
+int zg_is_read_only(const char *path);
 /// syncfs of the file system of `path`.
 int zg_sync_filesystem(const char *path);
 
@@ -35,6 +37,18 @@ int zg_subvolume_delete_id(const char *pool, uint64_t id);
 int zg_subvolume_children(const char *pool, uint64_t id, uint64_t *children, int max);
 /// The id of the subvolume whose root is `path`, or -ENODATA where it is not the root of one.
 int64_t zg_subvolume_id(const char *path);
+/// A range of the pool's addresses and where its copies lie on the device.
+typedef struct {
+    uint64_t logical, length, copies[2];
+    uint32_t count, is_data;
+} zg_extent_t;
+
+/// All ranges that btrfs took from its device, malloc'ed in *out; the count is returned.
+int64_t zg_btrfs_extents(const char *pool, zg_extent_t **out);
+/// Tells the device which blocks of a range of the pool's addresses hold nothing.
+int zg_btrfs_trim(const char *pool, uint64_t logical, uint64_t length);
+/// Gives a range of a file its place on the disk for good, without changing what it holds.
+int zg_reserve(const char *path, int64_t offset, int64_t length);
 /// Uses all of the device after it grew.
 int zg_btrfs_resize_max(const char *pool);
 
