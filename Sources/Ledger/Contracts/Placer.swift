@@ -4,7 +4,8 @@ public import Records
 /// Chooses a place for every workload of a contract; the same input gives the same placement.
 ///
 /// All of a contract goes to one node, the one it is on already if that still fits, else the first by address.
-/// Addresses of containers that stay are kept, so that an update moves nothing that it need not move.
+/// Addresses of containers that stay are kept, so that an update moves nothing that it need not move. A container that an
+/// update replaces gets a fresh one, so that the node can start the new instance beside the old.
 public struct Placer: Sendable {
     /// Every node of the ledger.
     public var nodes: [NodeDescription]
@@ -14,21 +15,28 @@ public struct Placer: Sendable {
     /// A placer over the nodes there are.
     public init(nodes: [NodeDescription], used: [PublicKey: Capacity]) { (self.nodes, self.used) = (nodes, used) }
 
-    /// A placement without secrets; `previous` is the one in force.
-    public func place(_ contract: Contract, id: Digest, previous: Placement? = nil) throws(ContractError) -> Placement {
+    /// A placement without secrets; `previous` is the one in force and `old` the version that it places, nil where that is
+    /// not known any more: then every container counts as changed.
+    public func place(
+        _ contract: Contract, id: Digest, previous: Placement? = nil, old: Contract? = nil
+    ) throws(ContractError) -> Placement {
         let node = try choose(for: contract, home: home(of: contract, previous))
         let subnet = try subnet(for: contract, on: node, previous)
         let index = contract.range.index(of: subnet) ?? 0
         let prefix = ContractPrefix(contract: id)
         var workloads: [String: PlacedWorkload] = [:]
-        var hosts = kept(contract, previous, node: node, subnet: subnet)
+        var hosts = kept(contract, previous, old, node: node, subnet: subnet)
+        var fresh = freshHosts(previous, node: node, subnet: subnet)[...]
         for workload in contract.workloads {
             guard case .container = workload else {
                 workloads[workload.name] = PlacedWorkload(node: node)
                 continue
             }
-            let taken = Set(hosts.values)
-            let host = hosts[workload.name] ?? (2...254).first { !taken.contains($0) } ?? 2
+            guard let host = hosts[workload.name] ?? fresh.popFirst() else {
+                throw ContractError(
+                    .outOfRange, "network.range", "no address left for `\(workload.name)`",
+                    why: "a node has 253 of a contract, and what is replaced keeps its own until then")
+            }
             hosts[workload.name] = host
             workloads[workload.name] = PlacedWorkload(
                 node: node, subnet: subnet.description,
@@ -102,16 +110,35 @@ public struct Placer: Sendable {
         return subnet
     }
 
-    /// Host numbers of containers that keep their address.
-    private func kept(_ contract: Contract, _ previous: Placement?, node: PublicKey, subnet: IPv4Range) -> [String: Int]
-    {
+    /// Host numbers of containers that keep their address: unchanged ones, and those that a new instance cannot stand beside.
+    private func kept(
+        _ contract: Contract, _ previous: Placement?, _ old: Contract?, node: PublicKey, subnet: IPv4Range
+    ) -> [String: Int] {
+        let steps = old.map { ContractPlan(from: $0, to: contract).steps } ?? []
         var hosts: [String: Int] = [:]
         for container in contract.containers {
-            guard let old = previous?.workloads[container.name], old.node == node, old.subnetRange == subnet else {
-                continue
-            }
-            if let address = old.ipv4 { hosts[container.name] = Int(address.value & 255) }
+            guard let host = previous?.workloads[container.name]?.host(on: node, subnet) else { continue }
+            let step = steps.first { $0.name == container.name }
+            let isReplaced = step.map { $0.method == .replace } ?? container.volumes.isEmpty
+            if !isReplaced { hosts[container.name] = host }
         }
         return hosts
+    }
+
+    /// Host numbers that `previous` does not use, those behind its highest first: an instance of a version before it may
+    /// still serve, while what came after never became ready.
+    private func freshHosts(_ previous: Placement?, node: PublicKey, subnet: IPv4Range) -> [Int] {
+        let taken = Set((previous?.workloads.values).map { $0.compactMap { $0.host(on: node, subnet) } } ?? [])
+        let highest = taken.max() ?? 1
+        return (Array(2...254).filter { $0 > highest } + Array(2...254).filter { $0 < highest })
+            .filter { !taken.contains($0) }
+    }
+}
+
+extension PlacedWorkload {
+    /// The last octet of the address, where it is in `subnet` on `node`.
+    fileprivate func host(on node: PublicKey, _ subnet: IPv4Range) -> Int? {
+        guard self.node == node, subnetRange == subnet, let address = ipv4 else { return nil }
+        return Int(address.value & 255)
     }
 }

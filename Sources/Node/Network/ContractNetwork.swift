@@ -6,6 +6,10 @@ public struct ContractNetwork: Hashable, Sendable {
     public struct Member: Hashable, Sendable {
         /// The workload's name; a DNS name in the network.
         public let name: String
+        /// Which instance of the workload: `<name>-<last octet>`; two stand side by side while one takes over from another.
+        public let instance: String
+        /// Whether the DNS name leads to it.
+        public let isNamed: Bool
         /// IPv4 address inside `subnet`.
         public let address: String
         /// IPv6 address inside `prefix6`.
@@ -40,7 +44,7 @@ public struct ContractNetwork: Hashable, Sendable {
     /// Name of the contract's namespace.
     public var namespace: String { "zc-\(tag)" }
     /// Name of a member's namespace.
-    public func namespace(of member: String) -> String { "zw-\(tag)-\(member)" }
+    public func namespace(of member: Member) -> String { "zw-\(tag)-\(member.instance)" }
     /// The node's end of the link.
     var hostInterface: String { "zl\(tag)" }
     /// The bridge's IPv4 address.
@@ -70,10 +74,13 @@ public struct ContractNetwork: Hashable, Sendable {
         }
         self.members = try members.map { value throws(JSONError) in try Self.member(value) }
         self.doors = try doors.map { value throws(JSONError) in try Self.door(value) }
-        guard Set(self.members.map(\.name)).count == self.members.count, self.members.count <= NetworkLimits.members,
-            self.doors.count <= NetworkLimits.doors
+        guard Set(self.members.map(\.instance)).count == self.members.count,
+            Set(self.members.map(\.address)).count == self.members.count,
+            self.members.count <= NetworkLimits.members, self.doors.count <= NetworkLimits.doors
         else {
-            throw reader.refuse("members", "different names, at most \(NetworkLimits.members)", found: .array(members))
+            throw reader.refuse(
+                "members", "different instances and addresses, at most \(NetworkLimits.members)", found: .array(members)
+            )
         }
     }
 
@@ -81,15 +88,18 @@ public struct ContractNetwork: Hashable, Sendable {
 
     private static func member(_ value: JSONValue) throws(JSONError) -> Member {
         var reader = try ObjectReader(value, "a member")
+        let name = try reader.string("name")
         let member = Member(
-            name: try reader.string("name"), address: try reader.string("address"),
-            address6: try reader.string("address6"))
+            name: name, instance: try reader.optionalString("instance") ?? name,
+            isNamed: try reader.optionalBool("named") ?? true,
+            address: try reader.string("address"), address6: try reader.string("address6"))
         try reader.finish()
-        let letters = member.name.utf8
-        guard (1...24).contains(letters.count),
-            letters.allSatisfy({ (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2d }),
-            letters.first != 0x2d
-        else { throw reader.refuse("name", "a workload's name", found: .string(member.name)) }
+        guard isName(member.name, max: 24) else {
+            throw reader.refuse("name", "a workload's name", found: .string(member.name))
+        }
+        guard isName(member.instance, max: 28) else {
+            throw reader.refuse("instance", "an instance's name", found: .string(member.instance))
+        }
         guard NetworkRange(member.address + "/32") != nil else {
             throw reader.refuse("address", "an IPv4 address", found: .string(member.address))
         }
@@ -97,6 +107,12 @@ public struct ContractNetwork: Hashable, Sendable {
             member.address6.utf8.allSatisfy({ isHex($0) || $0 == 0x3a })
         else { throw reader.refuse("address6", "an IPv6 address", found: .string(member.address6)) }
         return member
+    }
+
+    private static func isName(_ text: String, max: Int) -> Bool {
+        let letters = text.utf8
+        return (1...max).contains(letters.count) && letters.first != 0x2d
+            && letters.allSatisfy { (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2d }
     }
 
     private static func door(_ value: JSONValue) throws(JSONError) -> Door {
@@ -119,15 +135,24 @@ public struct ContractNetwork: Hashable, Sendable {
         [
             "contract": .string(contract), "range": .string(range), "subnet": .string(subnet),
             "prefix6": .string(prefix6),
-            "members": .array(
-                members.map {
-                    ["name": .string($0.name), "address": .string($0.address), "address6": .string($0.address6)]
-                }),
+            "members": .array(members.map(\.request)),
             "ingress": .array(
                 doors.map {
                     ["port": .integer($0.port), "address": .string($0.address), "to_port": .integer($0.targetPort)]
                 }),
         ]
+    }
+}
+
+extension ContractNetwork.Member {
+    /// As `NETWORK.ENSURE` says it.
+    var request: JSONValue {
+        var value: JSONValue = [
+            "name": .string(name), "address": .string(address), "address6": .string(address6),
+        ]
+        if instance != name { value["instance"] = .string(instance) }
+        if !isNamed { value["named"] = false }
+        return value
     }
 }
 

@@ -22,7 +22,7 @@ struct NetworkBuilder: Sendable {
             NetworkCommands.table("zero", in: network.namespace) == applied.table
         else { return false }
         return network.members.allSatisfy { member in
-            guard let own = NetworkCommands.interfaces(in: network.namespace(of: member.name))?["eth0"] else {
+            guard let own = NetworkCommands.interfaces(in: network.namespace(of: member))?["eth0"] else {
                 return false
             }
             return memberHolds(member, own)
@@ -92,7 +92,7 @@ struct NetworkBuilder: Sendable {
     }
 
     private func ensure(_ member: ContractNetwork.Member, inside: [String: Set<String>]) throws {
-        let name = network.namespace(of: member.name)
+        let name = network.namespace(of: member)
         try ensureNamespace(name)
         let own = NetworkCommands.interfaces(in: name)?["eth0"]
         let port = portName(member)
@@ -124,7 +124,7 @@ struct NetworkBuilder: Sendable {
         for port in inside.keys.sorted() where port.hasPrefix("p") && !ports.contains(port) {
             try? NetworkCommands.ip(["link delete \(port)"], in: network.namespace)
         }
-        let names = Set(network.members.map { network.namespace(of: $0.name) })
+        let names = Set(network.members.map { network.namespace(of: $0) })
         for name in try File.list("/run/netns") where name.hasPrefix("zw-\(network.tag)-") && !names.contains(name) {
             try NetworkCommands.ip(["netns delete \(name)"])
         }

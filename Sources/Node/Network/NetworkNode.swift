@@ -57,7 +57,7 @@ public actor NetworkNode {
         try await keeper.ensure(network)
         var members: [String: JSONValue] = [:]
         for member in network.members {
-            members[member.name] = ["netns": .string("/run/netns/\(network.namespace(of: member.name))")]
+            members[member.instance] = ["netns": .string("/run/netns/\(network.namespace(of: member))")]
         }
         return [
             "link": .string(await keeper.link), "netns": .string("/run/netns/\(network.namespace)"),

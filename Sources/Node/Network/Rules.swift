@@ -77,8 +77,8 @@ enum Rules {
         """
     }
 
-    /// The hosts file for dnsmasq.
+    /// The hosts file for dnsmasq: of two instances of a workload, the one that serves.
     static func hosts(_ network: ContractNetwork) -> String {
-        network.members.map { "\($0.address) \($0.name)\n\($0.address6) \($0.name)\n" }.joined()
+        network.members.filter(\.isNamed).map { "\($0.address) \($0.name)\n\($0.address6) \($0.name)\n" }.joined()
     }
 }

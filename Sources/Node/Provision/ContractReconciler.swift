@@ -27,6 +27,8 @@ public actor ContractReconciler {
     private var lastSeen: [String: WorkloadResult] = [:]
     private var steady = SteadyResults()
     private var isWoken = false
+    /// Containers that are being stopped, which may take long: nothing else waits for that.
+    private var stopping: Set<Step> = []
     private var sleeper: Task<Void, Never>?
 
     /// `report` tells the ledger how the workloads are and answers whether it took it.
@@ -58,7 +60,7 @@ public actor ContractReconciler {
     /// Works until nothing is wanted and nothing is left, or until cancelled.
     public func run() async {
         while !Task.isCancelled {
-            let steps = core.due(at: now())
+            let steps = core.due(at: now(), running: stopping)
             if !steps.isEmpty { await perform(steps) }
             await tell()
             if core.isFinished {
@@ -72,10 +74,20 @@ public actor ContractReconciler {
     private func now() -> Int64 { Clock.wallMilliseconds() }
 
     private func perform(_ steps: [Step]) async {
-        let scene = scene()
+        let (scene, revision) = (scene(), core.revision)
         let services = services
+        for step in steps {
+            guard case .removeContainer = step else { continue }
+            stopping.insert(step)
+            Task {
+                let outcome = await services.perform(step, scene).outcome
+                stopping.remove(step)
+                take(step, outcome, nil, revision)
+                wake()
+            }
+        }
         await withTaskGroup(of: (Step, Outcome, [String: String]?).self) { group in
-            var waiting = steps[...]
+            var waiting = steps.filter { !stopping.contains($0) }[...]
             func startNext() {
                 guard let step = waiting.popFirst() else { return }
                 group.addTask {
@@ -86,13 +98,15 @@ public actor ContractReconciler {
             let removesOnly = steps.allSatisfy(\.isRemoval)
             for _ in 0..<(removesOnly ? Self.parallelRemovals : Self.parallelism) { startNext() }
             while let (step, outcome, members) = await group.next() {
-                take(step, outcome, members)
+                take(step, outcome, members, revision)
                 startNext()
             }
         }
     }
 
-    private func take(_ step: Step, _ outcome: Outcome, _ members: [String: String]?) {
+    private func take(_ step: Step, _ outcome: Outcome, _ members: [String: String]?, _ revision: Int) {
+        // It was done for what was wanted before: every step is due again, and says then how it is now.
+        guard revision == core.revision else { return }
         if let members { namespaces = members }
         if case .failed(let why) = outcome {
             log.warn("step-failed", ["contract": core.desired?.shortID ?? id.hex, "step": "\(step)", "reason": why])
@@ -107,7 +121,7 @@ public actor ContractReconciler {
         for volume in core.desired?.volumes ?? [] { volumes[volume.name] = core.value(.volume(volume.name)) }
         return NodeServices.Scene(
             shortID: String(id.hex.prefix(16)), contractID: id, desired: core.desired, volumes: volumes,
-            link: core.value(.network), namespaces: namespaces)
+            link: core.value(.network), namespaces: namespaces, inventory: core.inventory)
     }
 
     /// Reports what changed: at once when it is final, else when it stood for a moment.
@@ -135,7 +149,7 @@ public actor ContractReconciler {
     }
 
     private func nextLook() -> Int64 {
-        let next = core.wake(after: now())
+        let next = core.wake(after: now(), running: stopping)
         guard let reported, same(lastSeen, reported) else { return min(next, now() + Self.settling) }
         return next
     }

@@ -14,33 +14,39 @@ extension DesiredContract {
         static let logBytes: Int64 = 8 << 20
     }
 
-    /// `NETWORK.ENSURE`: members are the containers, doors are what gateways lead to.
-    func networkRequest() throws(ProvisionError) -> JSONValue {
-        let members = try containers.map { container throws(ProvisionError) -> JSONValue in
+    /// `NETWORK.ENSURE`: members are the wanted containers and those that are still there, doors are what gateways lead to.
+    func networkRequest(_ inventory: Inventory) throws(ProvisionError) -> JSONValue {
+        var members: [JSONValue] = []
+        for container in containers {
             let placed = try address(container.name)
-            return [
-                "name": .string(container.name), "address": .string(placed.v4), "address6": .string(placed.v6),
-            ]
+            guard let instance = instance(container.name) else { continue }
+            members.append(member(instance, placed.v4, placed.v6, inventory))
         }
-        var doors: [JSONValue] = []
-        for gateway in gateways where placed(gateway.workload) != nil {
-            let target = try address(gateway.workload)
-            let door: JSONValue = [
-                "port": .integer(doorPort(gateway)), "address": .string(target.v4), "to_port": .integer(gateway.port),
+        let (subnet, taken) = (try subnet(), Set(instances.map(\.host)))
+        let prefix = (ContractPrefix(contract: id), contract.range.index(of: subnet) ?? 0)
+        for instance in inventory.others(self) where !taken.contains(instance.host) {
+            guard let host = instance.host else { continue }
+            let v6 = prefix.0.address(subnet: prefix.1, host: host)
+            members.append(member(instance, subnet.host(UInt32(host)), v6, inventory))
+        }
+        let doors = inventory.doors.map { door -> JSONValue in
+            [
+                "port": .integer(door.port), "address": .string(subnet.host(UInt32(door.host))),
+                "to_port": .integer(door.target),
             ]
-            if !doors.contains(door) { doors.append(door) }
         }
         return [
             "contract": .string(id.hex), "range": .string(contract.range.description),
-            "subnet": .string(try subnet().description), "prefix6": .string(try prefix6()),
+            "subnet": .string(subnet.description), "prefix6": .string(try prefix6()),
             "members": .array(members), "ingress": .array(doors),
         ]
     }
 
-    /// The port of the link address behind which a gateway's container is: one a gateway, from 10,000 on.
-    private func doorPort(_ gateway: Gateway) -> Int64 {
-        let index = gateways.firstIndex { $0.workload == gateway.workload && $0.port == gateway.port } ?? 0
-        return 10_000 + Int64(index)
+    private func member(_ instance: Instance, _ v4: String, _ v6: String, _ inventory: Inventory) -> JSONValue {
+        [
+            "name": .string(instance.workload), "instance": .string(instance.name), "address": .string(v4),
+            "address6": .string(v6), "named": .bool(inventory.serving[instance.workload] == instance.host),
+        ]
     }
 
     private func address(_ workload: String) throws(ProvisionError) -> (v4: String, v6: String) {
@@ -77,6 +83,9 @@ extension DesiredContract {
         _ container: Container, volumes paths: [String: String], namespace: String?
     ) throws(ProvisionError) -> JSONValue {
         guard let image = images[container.name] else { throw .image(workload: container.name, container.image.name) }
+        guard let instance = instance(container.name) else {
+            throw .placement(workload: container.name, lacks: "an address")
+        }
         var picture: [String: JSONValue] = ["root": .string(image.root.hex)]
         if let key = image.key {
             picture["key"] = .string(key)
@@ -87,7 +96,7 @@ extension DesiredContract {
             throw .privateImage(workload: container.name, container.image.name)
         }
         var spec: [String: JSONValue] = [
-            "id": .string(containerID(container.name)), "contract": .string(id.hex),
+            "id": .string(containerID(instance)), "contract": .string(id.hex),
             "workload": .string(container.name),
             "version": .integer(contract.version), "epoch": .integer(placement.epoch),
             "image": .object(picture),
@@ -160,15 +169,18 @@ extension DesiredContract {
     }
 
     /// `GATEWAY.ENSURE`.
-    func gatewayRequest(_ gateway: Gateway, link: String) -> JSONValue {
-        [
+    func gatewayRequest(_ gateway: Gateway, link: String, _ inventory: Inventory) throws(ProvisionError) -> JSONValue {
+        guard let host = instance(gateway.workload)?.host, let port = inventory.door(host, gateway.port) else {
+            throw .placement(workload: gateway.name, lacks: "a way to \(gateway.workload)")
+        }
+        return [
             "contract": .string(id.hex), "name": .string(gateway.name),
-            "backends": [["address": .string(link), "port": .integer(doorPort(gateway))]],
+            "backends": [["address": .string(link), "port": .integer(port)]],
         ]
     }
 
     /// `COMPUTE.ENSURE-ACCESS`: who may read logs and run commands in which container.
-    func accessRequest(ledger: Digest, link: String) -> JSONValue {
+    func accessRequest(ledger: Digest, link: String, _ inventory: Inventory) -> JSONValue {
         let keys = owner.keys.map { key -> JSONValue in
             var entry: [String: JSONValue] = [
                 "key": .string(key.key.address), "roles": .array(key.roles.map { .string($0) }),
@@ -177,7 +189,10 @@ extension DesiredContract {
             return .object(entry)
         }
         var workloads: [String: JSONValue] = [:]
-        for container in containers { workloads[container.name] = ["id": .string(containerID(container.name))] }
+        for container in containers {
+            let instance = Instance(container.name, host: inventory.serving[container.name])
+            workloads[container.name] = ["id": .string(containerID(instance))]
+        }
         return [
             "contract": .string(id.hex), "ledger": .string(ledger.hex), "author": .string(owner.identity.address),
             "keys": .array(keys), "workloads": .object(workloads), "link": .string(link),

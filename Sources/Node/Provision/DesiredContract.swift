@@ -30,7 +30,19 @@ public struct DesiredContract: Hashable, Sendable {
     public var shortID: String { String(id.hex.prefix(16)) }
 
     /// A container's id on the node.
-    public func containerID(_ workload: String) -> String { "\(shortID)-\(workload)" }
+    public func containerID(_ instance: Instance) -> String { "\(shortID)-\(instance.name)" }
+
+    /// The wanted instance of a container of this node.
+    func instance(_ container: String) -> Instance? {
+        guard let placed = placed(container), placed.subnet != nil || placed.address != nil else { return nil }
+        return Instance(container, host: placed.ipv4.map { Int($0.value & 255) })
+    }
+    /// All of them.
+    var instances: Set<Instance> { Set(containers.compactMap { instance($0.name) }) }
+    /// To which ports of which instances its gateways lead.
+    var entrances: [(host: Int, target: Int64)] {
+        gateways.compactMap { gateway in instance(gateway.workload)?.host.map { ($0, gateway.port) } }
+    }
 
     /// Where `workload` is placed, nil when it is on another node.
     func placed(_ workload: String) -> PlacedWorkload? {

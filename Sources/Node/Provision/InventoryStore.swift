@@ -25,20 +25,51 @@ public struct InventoryStore: Sendable {
             return inventory
         }
         func names(_ key: String) -> Set<String> { Set(value[key]?.array?.compactMap(\.string) ?? []) }
-        (inventory.containers, inventory.volumes, inventory.gateways) =
-            (names("containers"), names("volumes"), names("gateways"))
+        (inventory.volumes, inventory.gateways) = (names("volumes"), names("gateways"))
+        inventory.containers = instances(value["containers"])
+        inventory.retiring = instances(value["retiring"])
+        inventory.serving = value["serving"]?.object?.compactMapValues { $0.integer.map { Int($0) } } ?? [:]
+        inventory.doors =
+            value["doors"]?.array?.compactMap { door in
+                guard let host = door["host"]?.integer, let target = door["to_port"]?.integer,
+                    let port = door["port"]?.integer
+                else { return nil }
+                return Door(host: Int(host), target: target, port: port)
+            } ?? []
         inventory.hasNetwork = value["network"]?.bool ?? false
         inventory.hasAccess = value["access"]?.bool ?? false
         return inventory
     }
 
+    /// In version 1 a container was its workload's name alone.
+    private func instances(_ value: JSONValue?) -> Set<Instance> {
+        let list = value?.array?.compactMap { entry -> Instance? in
+            if let workload = entry.string { return Instance(workload, host: nil) }
+            guard let workload = entry["workload"]?.string else { return nil }
+            return Instance(workload, host: entry["host"]?.integer.map { Int($0) })
+        }
+        return Set(list ?? [])
+    }
+
     /// Keeps it; a full disk is logged and tried again with the next change.
     func save(_ id: Digest, _ inventory: Inventory, _ log: Log) {
         func list(_ names: Set<String>) -> JSONValue { .array(names.sorted().map { .string($0) }) }
+        func list(_ instances: Set<Instance>) -> JSONValue {
+            .array(
+                instances.sorted().map { instance in
+                    var entry: JSONValue = ["workload": .string(instance.workload)]
+                    if let host = instance.host { entry["host"] = .integer(Int64(host)) }
+                    return entry
+                })
+        }
+        let doors = inventory.doors.map { door -> JSONValue in
+            ["host": .integer(Int64(door.host)), "to_port": .integer(door.target), "port": .integer(door.port)]
+        }
         let value: JSONValue = [
-            "v": 1, "containers": list(inventory.containers), "volumes": list(inventory.volumes),
-            "gateways": list(inventory.gateways), "network": .bool(inventory.hasNetwork),
-            "access": .bool(inventory.hasAccess),
+            "v": 2, "containers": list(inventory.containers), "retiring": list(inventory.retiring),
+            "serving": .object(inventory.serving.mapValues { .integer(Int64($0)) }), "doors": .array(doors),
+            "volumes": list(inventory.volumes), "gateways": list(inventory.gateways),
+            "network": .bool(inventory.hasNetwork), "access": .bool(inventory.hasAccess),
         ]
         do throws(SystemError) {
             try File.makeDirectories(folder, mode: 0o700)

@@ -33,8 +33,10 @@ public struct NodeServices: Sendable {
         let volumes: [String: String]
         /// The contract's link address on this node.
         let link: String?
-        /// Network namespaces of its containers.
+        /// Network namespaces of its containers, by instance.
         let namespaces: [String: String]
+        /// What of it is here, and which instances serve.
+        let inventory: Inventory
     }
 
     /// Carries out `step`. Never throws: what goes wrong is the outcome. A network also yields its namespaces.
@@ -51,7 +53,8 @@ public struct NodeServices: Sendable {
 
     private func ensureNetwork(_ scene: Scene) async throws -> (outcome: Outcome, namespaces: [String: String]?) {
         guard let desired = scene.desired else { return (.done(nil), nil) }
-        let reply = try await network.call("NETWORK.ENSURE", try desired.networkRequest(), deadline: Deadline.ensure)
+        let reply = try await network.call(
+            "NETWORK.ENSURE", try desired.networkRequest(scene.inventory), deadline: Deadline.ensure)
         let members = reply["members"]?.object?.compactMapValues { $0["netns"]?.string } ?? [:]
         return (.done(reply["link"]?.string), members)
     }
@@ -67,8 +70,8 @@ public struct NodeServices: Sendable {
             try await remove(gateway, "GATEWAY", ["contract": .string(scene.contractID.hex), "name": .string(name)])
         case .removeAccess:
             try await done(compute, "COMPUTE.REMOVE-ACCESS", ["contract": .string(scene.contractID.hex)])
-        case .removeContainer(let name):
-            try await remove(compute, "COMPUTE", ["id": .string("\(scene.shortID)-\(name)")])
+        case .removeContainer(let instance):
+            try await remove(compute, "COMPUTE", ["id": .string("\(scene.shortID)-\(instance.name)")])
         case .removeNetwork: try await remove(network, "NETWORK", ["contract": .string(scene.contractID.hex)])
         case .removeVolume(let name): try await remove(storage, "STORAGE", ["id": .string("\(scene.shortID)-\(name)")])
         }
@@ -87,7 +90,7 @@ public struct NodeServices: Sendable {
             return .done(nil)
         }
         let request = try desired.containerRequest(
-            container, volumes: scene.volumes, namespace: scene.namespaces[name])
+            container, volumes: scene.volumes, namespace: desired.instance(name).flatMap { scene.namespaces[$0.name] })
         let reply = try await compute.call("COMPUTE.ENSURE", request, deadline: Deadline.ensure)
         return .container(
             ContainerStatus(
@@ -98,14 +101,15 @@ public struct NodeServices: Sendable {
 
     private func ensureAccess(_ scene: Scene) async throws -> Outcome {
         guard let desired = scene.desired, let link = scene.link else { return .done(nil) }
-        return try await done(compute, "COMPUTE.ENSURE-ACCESS", desired.accessRequest(ledger: ledger, link: link))
+        return try await done(
+            compute, "COMPUTE.ENSURE-ACCESS", desired.accessRequest(ledger: ledger, link: link, scene.inventory))
     }
 
     private func ensureGateway(_ name: String, _ scene: Scene) async throws -> Outcome {
         guard let desired = scene.desired, let found = desired.gateways.first(where: { $0.name == name }),
             let link = scene.link
         else { return .done(nil) }
-        return try await done(gateway, "GATEWAY.ENSURE", desired.gatewayRequest(found, link: link))
+        return try await done(gateway, "GATEWAY.ENSURE", try desired.gatewayRequest(found, link: link, scene.inventory))
     }
 
     private func done(_ client: BusClient, _ verb: String, _ body: JSONValue) async throws -> Outcome {

@@ -50,10 +50,15 @@ extension Reconciliation {
             return WorkloadResult(state: .waiting, since: entry?.since ?? 0)
         }
         var state = WorkloadResult.State(rawValue: status.state) ?? .preparing
-        if state == .running, !status.isReady { state = .preparing }
+        var reason = status.reason
+        if state == .running, !status.isReady {
+            state = .preparing
+        } else if state == .running, isTakingOver(container.name) {
+            (state, reason) = (.preparing, "taking over from the one before")
+        }
         let access = value(.network).map { JSONValue.object(["corex": .string("\($0):7700")]) }
         return WorkloadResult(
-            state: state, reason: status.reason.map(clipped), attempt: status.attempt, next: status.next,
+            state: state, reason: reason.map(clipped), attempt: status.attempt, next: status.next,
             since: entry?.since ?? 0, access: access)
     }
 

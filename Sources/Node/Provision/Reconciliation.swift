@@ -17,6 +17,10 @@ public struct Reconciliation: Sendable {
         public static let longestRetry: Int64 = 60_000
         /// Pause while a daemon does not answer: it is being restarted.
         public static let unreachable: Int64 = 200
+        /// A container without a readiness probe takes over from another once it ran so long.
+        public static let proof: Int64 = 1_000
+        /// Between the moment when nothing leads to an instance any more and its stop: requests in it end meanwhile.
+        public static let drain: Int64 = 1_000
     }
 
     /// What is known of one step.
@@ -27,6 +31,8 @@ public struct Reconciliation: Sendable {
         var failures = 0
         var next: Int64 = 0
         var since: Int64 = 0
+        /// The revision of what was asked for when it last held.
+        var revision = 0
     }
 
     /// What is wanted; nil once the contract is cancelled, expired or placed elsewhere.
@@ -34,6 +40,8 @@ public struct Reconciliation: Sendable {
     /// Parts that exist or may exist on this node.
     public private(set) var inventory: Inventory
     private(set) var progress: [Step: Progress] = [:]
+    /// Moves on whenever steps ask for something else than before: what comes of an earlier one says nothing then.
+    private(set) var revision = 0
 
     /// Starts from what an earlier process left.
     public init(inventory: Inventory = Inventory()) { self.inventory = inventory }
@@ -41,13 +49,15 @@ public struct Reconciliation: Sendable {
     /// Sets what is wanted. What changed is looked at now.
     public mutating func want(_ next: DesiredContract?, at now: Int64) {
         guard next != desired else { return }
-        desired = next
-        if let next {
-            inventory.containers.formUnion(next.containers.map(\.name))
-            inventory.volumes.formUnion(next.volumes.map(\.name))
-            inventory.gateways.formUnion(next.gateways.map(\.name))
-            inventory.hasNetwork = true
+        for container in desired?.containers ?? []
+        where next?.instance(container.name) != desired?.instance(container.name) {
+            // Another instance has everything still before it.
+            progress[.container(container.name)] = nil
         }
+        desired = next
+        revision += 1
+        if let next { inventory.add(next) }
+        for instance in inventory.retiring { progress[.removeContainer(instance)] = nil }
         for step in progress.keys {
             progress[step]?.next = now
             // A new version or placement has to hold by itself before anything builds on it.
@@ -61,14 +71,14 @@ public struct Reconciliation: Sendable {
     /// Whether nothing is wanted and nothing is left.
     public var isFinished: Bool { desired == nil && inventory.isEmpty }
 
-    /// The steps to do now, independent of each other.
-    public func due(at now: Int64) -> [Step] {
-        (creating() + removing()).filter { (progress[$0]?.next ?? 0) <= now }
+    /// The steps to do now, independent of each other, but for those that are `running` already.
+    public func due(at now: Int64, running: Set<Step> = []) -> [Step] {
+        (creating() + removing()).filter { (progress[$0]?.next ?? 0) <= now && !running.contains($0) }
     }
 
     /// When `due` will next have something, if nothing else happens.
-    public func wake(after now: Int64) -> Int64 {
-        let times = (creating() + removing()).map { progress[$0]?.next ?? now }
+    public func wake(after now: Int64, running: Set<Step> = []) -> Int64 {
+        let times = (creating() + removing()).filter { !running.contains($0) }.map { progress[$0]?.next ?? now }
         return times.min() ?? now + Pace.recheck
     }
 
@@ -79,10 +89,11 @@ public struct Reconciliation: Sendable {
         steps += desired.volumes.map { .volume($0.name) }
         let containers = desired.containers.filter { container in
             holds(.network) && container.volumes.allSatisfy { holds(.volume($0.name)) }
+                && !inventory.others(desired).contains { inventory.isInTheWay($0, of: container, desired) }
         }
         steps += containers.map { .container($0.name) }
         if holds(.network), !desired.containers.isEmpty { steps.append(.access) }
-        steps += desired.gateways.filter { isReady($0.workload) }.map { .gateway($0.name) }
+        steps += desired.gateways.filter { hasTakenOver($0.workload) }.map { .gateway($0.name) }
         return steps
     }
 
@@ -90,7 +101,7 @@ public struct Reconciliation: Sendable {
     private func removing() -> [Step] {
         let gateways = inventory.gateways.subtracting(desired?.gateways.map(\.name) ?? []).sorted()
         if !gateways.isEmpty { return gateways.map { .removeGateway($0) } }
-        let containers = inventory.containers.subtracting(desired?.containers.map(\.name) ?? []).sorted()
+        let containers = desired.map { inventory.others($0).filter(isDispensable) } ?? inventory.containers.sorted()
         let access: [Step] = desired == nil && inventory.hasAccess ? [.removeAccess] : []
         if !containers.isEmpty || !access.isEmpty { return containers.map { .removeContainer($0) } + access }
         let volumes = inventory.volumes.subtracting(desired?.volumes.map(\.name) ?? []).sorted()
@@ -116,11 +127,81 @@ public struct Reconciliation: Sendable {
             let failed = status.state == "failed"
             entry.next = now + (status.isSettled ? Pace.recheck : failed ? 1_000 : Pace.starting)
         case .done:
-            (entry.known, entry.failures) = (outcome, 0)
+            (entry.known, entry.failures, entry.revision) = (outcome, 0, revision)
             entry.next = now + Pace.recheck
         }
         progress[step] = entry
+        if case .container(let name) = step, case .container(let status) = entry.known {
+            takeOver(name, status, since: entry.since, at: now)
+        }
         if case .done = outcome { settle(step) }
+        drain(at: now)
+    }
+
+    /// A new instance that is ready serves from now on: names, routes and Core-X follow, then the old one retires.
+    private mutating func takeOver(_ name: String, _ status: ContainerStatus, since: Int64, at now: Int64) {
+        guard let desired, let instance = desired.instance(name), inventory.serving[name] != instance.host,
+            let container = desired.containers.first(where: { $0.name == name })
+        else { return }
+        if status.isReady {
+            guard container.ready != nil || now - since >= Pace.proof else {
+                progress[.container(name)]?.next = now + Pace.starting
+                return
+            }
+        } else {
+            // What does its work once is done; a page is not served by what stopped.
+            guard status.state == "stopped", !desired.gateways.contains(where: { $0.workload == name }) else { return }
+        }
+        for other in inventory.containers where other.workload == name && other.host == inventory.serving[name] {
+            inventory.retiring.insert(other)
+        }
+        inventory.serving[name] = instance.host
+        revision += 1
+        for step in progress.keys {
+            switch step {
+            case .network, .access, .gateway: progress[step]?.next = now
+            default: break
+            }
+        }
+    }
+
+    /// Starts the time of instances to which nothing leads any more.
+    private mutating func drain(at now: Int64) {
+        guard let desired else { return }
+        for instance in inventory.retiring where progress[.removeContainer(instance)] == nil && isDispensable(instance)
+        {
+            progress[.removeContainer(instance)] = Progress(next: now + Pace.drain, since: now)
+        }
+        let routes = desired.gateways.filter { desired.placed($0.workload) != nil }
+        guard routes.allSatisfy({ isCurrent(.gateway($0.name)) }),
+            inventory.gateways.isSubset(of: desired.gateways.map(\.name))
+        else { return }
+        inventory.dropDoors(desired)
+    }
+
+    /// Whether an instance that is not wanted can go now.
+    private func isDispensable(_ instance: Instance) -> Bool {
+        guard let desired, let container = desired.containers.first(where: { $0.name == instance.workload }) else {
+            return true
+        }
+        if desired.containers.contains(where: { inventory.isInTheWay(instance, of: $0, desired) }) { return true }
+        if inventory.serving[instance.workload] == instance.host { return false }
+        // What never served is in nobody's way, and of no use.
+        guard inventory.retiring.contains(instance) else { return true }
+        return status(container.name)?.isSettled == true && hasSwitched(container.name)
+    }
+
+    /// Whether name and routes of a workload lead to what is wanted now.
+    private func hasSwitched(_ container: String) -> Bool {
+        guard let desired else { return false }
+        return isCurrent(.network)
+            && desired.gateways.allSatisfy { $0.workload != container || isCurrent(.gateway($0.name)) }
+    }
+
+    /// Whether requests may still reach an instance of `container` from before the wanted one, which is well.
+    func isTakingOver(_ container: String) -> Bool {
+        if inventory.serving[container] != desired?.instance(container)?.host { return true }
+        return inventory.retiring.contains { $0.workload == container } && !hasSwitched(container)
     }
 
     private mutating func settle(_ step: Step) {
@@ -129,9 +210,12 @@ public struct Reconciliation: Sendable {
         case .removeGateway(let name):
             inventory.gateways.remove(name)
             forget([step, .gateway(name)])
-        case .removeContainer(let name):
-            inventory.containers.remove(name)
-            forget([step, .container(name)])
+        case .removeContainer(let instance):
+            inventory.remove(instance)
+            forget([step])
+            if desired?.instance(instance.workload) == nil { forget([.container(instance.workload)]) }
+            // Its place in the network goes, too.
+            progress[.network]?.next = 0
         case .removeVolume(let name):
             inventory.volumes.remove(name)
             forget([step, .volume(name)])
@@ -153,28 +237,17 @@ public struct Reconciliation: Sendable {
     /// What a step yielded: a volume's path, a network's link address.
     func value(_ step: Step) -> String? { if case .done(let value) = progress[step]?.known { value } else { nil } }
 
-    private func isReady(_ container: String) -> Bool {
-        if case .container(let status) = progress[.container(container)]?.known { status.isReady } else { false }
+    /// Whether a step was done since what is asked for last changed.
+    private func isCurrent(_ step: Step) -> Bool { holds(step) && progress[step]?.revision == revision }
+
+    /// Whether the wanted instance of a workload serves and is well.
+    private func hasTakenOver(_ container: String) -> Bool {
+        guard let desired, inventory.serving[container] == desired.instance(container)?.host else { return false }
+        return status(container)?.isReady == true
     }
-}
 
-/// Parts of a contract that exist or may exist on this node; durable, so that what is no longer wanted is still removed
-/// by a process that starts later.
-public struct Inventory: Hashable, Sendable {
-    /// Containers by workload name.
-    public var containers: Set<String> = []
-    /// Volumes by workload name.
-    public var volumes: Set<String> = []
-    /// Gateways by name.
-    public var gateways: Set<String> = []
-    /// Whether the network may exist.
-    public var hasNetwork = false
-    /// Whether Core-X may run.
-    public var hasAccess = false
-
-    /// Nothing.
-    public init() {}
-
-    /// Whether nothing is left.
-    public var isEmpty: Bool { containers.isEmpty && volumes.isEmpty && gateways.isEmpty && !hasNetwork && !hasAccess }
+    /// How the wanted instance of a container is, where that is known.
+    private func status(_ container: String) -> ContainerStatus? {
+        if case .container(let status) = progress[.container(container)]?.known { status } else { nil }
+    }
 }

@@ -5,7 +5,7 @@ public enum Step: Hashable, Sendable {
     case network
     /// A volume.
     case volume(String)
-    /// A container: mount, shim, process.
+    /// The wanted instance of a container: mount, shim, process.
     case container(String)
     /// Core-X beside the containers.
     case access
@@ -15,8 +15,8 @@ public enum Step: Hashable, Sendable {
     case removeGateway(String)
     /// Stops Core-X.
     case removeAccess
-    /// Stops and removes a container.
-    case removeContainer(String)
+    /// Stops and removes an instance of a container.
+    case removeContainer(Instance)
     /// Removes the network.
     case removeNetwork
     /// Removes a volume and its data.
@@ -26,7 +26,8 @@ public enum Step: Hashable, Sendable {
     public var workload: String? {
         switch self {
         case .volume(let name), .container(let name), .gateway(let name): name
-        case .removeVolume(let name), .removeContainer(let name), .removeGateway(let name): name
+        case .removeVolume(let name), .removeGateway(let name): name
+        case .removeContainer(let instance): instance.workload
         case .network, .access, .removeAccess, .removeNetwork: nil
         }
     }

@@ -47,12 +47,46 @@ import Testing
         let text =
             "contract: c\nexpires: 2030-01-01\nworkloads:\n  - { container: a, image: x }\n  - { container: b, image: x }\n"
         let nodes = try (0..<3).map { try node("n\($0)") }
-        let first = try Placer(nodes: nodes, used: [:]).place(try contract(text), id: id)
+        let old = try contract(text)
+        let first = try Placer(nodes: nodes, used: [:]).place(old, id: id)
         let next = try contract(text.replacing("container: a", with: "container: z"), version: 2, id: id)
-        let second = try Placer(nodes: nodes.reversed(), used: [:]).place(next, id: id, previous: first)
+        let second = try Placer(nodes: nodes.reversed(), used: [:]).place(next, id: id, previous: first, old: old)
         #expect(second.epoch == 2 && second.version == 2)
         #expect(second.workloads["b"] == first.workloads["b"])
-        #expect(second.workloads["z"]?.address == "10.42.1.2")
+        #expect(second.workloads["z"]?.address == "10.42.1.4", "a still has .2 while z starts")
+    }
+
+    /// What changed and holds nothing gets another address, so that both instances can run; it is not one of late.
+    @Test func aReplacedContainerGetsAFreshAddress() throws {
+        func text(_ a: String, _ b: String) -> String {
+            """
+            contract: c
+            expires: 2030-01-01
+            workloads:
+              - { volume: data, size: 1 GiB }
+              - { container: a, image: x, env: { A: "\(a)" } }
+              - { container: b, image: x, env: { A: "\(b)" }, volumes: [ { name: data, at: /data } ] }
+            """
+        }
+        let nodes = [try node("n")]
+        var version = try contract(text("0", "0"))
+        var placement = try Placer(nodes: nodes, used: [:]).place(version, id: id)
+        let stays = placement.workloads["b"]
+        var late: [String] = []
+        for number in 1...600 {
+            let next = try contract(text("\(number)", "\(number)"), version: Int64(number) + 1, id: id)
+            let old = number % 100 == 0 ? nil : version
+            let placed = try Placer(nodes: nodes, used: [:]).place(next, id: id, previous: placement, old: old)
+            try placed.validate(against: next, id: id, lastEpoch: placement.epoch, nodes: nodes, used: [:])
+            #expect(placed.workloads["b"] == stays, "a volume has one container")
+            let address = try #require(placed.workloads["a"]?.address)
+            #expect(!late.contains(address))
+            late = Array((late + [address]).suffix(100))
+            (version, placement) = (next, placed)
+        }
+        let same = try contract(text("600", "600"), version: 700, id: id)
+        let again = try Placer(nodes: nodes, used: [:]).place(same, id: id, previous: placement, old: version)
+        #expect(again.workloads == placement.workloads)
     }
 
     @Test func impossibleConstraintsAndCapacityNameTheWorkload() throws {

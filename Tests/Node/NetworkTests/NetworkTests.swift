@@ -41,6 +41,26 @@ import Testing
         }
     }
 
+    @Test("two instances of a workload have namespaces of their own, and the name leads to one of them")
+    func instances() throws {
+        var request = Self.request()
+        request["members"] = [
+            ["name": "web", "instance": "web-2", "named": false, "address": "10.42.3.2", "address6": "fd00:1:2:3::2"],
+            ["name": "web", "instance": "web-3", "address": "10.42.3.3", "address6": "fd00:1:2:3::3"],
+        ]
+        let network = try ContractNetwork(request: request)
+        #expect(network.request == request)
+        #expect(network.members.map { network.namespace(of: $0) } == ["zw-abababab-web-2", "zw-abababab-web-3"])
+        #expect(Rules.hosts(network) == "10.42.3.3 web\nfd00:1:2:3::3 web\n")
+        for (key, value) in [("instance", "web-2"), ("instance", "../x"), ("address", "10.42.3.2")] {
+            var other = try #require(request["members"]?.array)
+            other[1][key] = .string(value)
+            var bad = request
+            bad["members"] = .array(other)
+            #expect(throws: JSONError.self, "\(key)") { try ContractNetwork(request: bad) }
+        }
+    }
+
     @Test("links are given once, kept over restarts and given back")
     func allocations() throws {
         let path = "/tmp/zero-links-\(Clock.monotonicNanoseconds()).json"

@@ -10,33 +10,38 @@ import Testing
     static let node = SigningKey.generate().publicKey
 
     static func contract(
-        volumes: [String] = ["pages"], gateways: [String] = ["hello"], version: Int64 = 1
+        volumes: [String] = ["pages"], gateways: [String] = ["hello"], version: Int64 = 1, host: Int = 2,
+        port: Int64 = 80, probe: Bool = true
     ) throws -> DesiredContract {
         let root = SHA256.hash([1])
         let id = SHA256.hash([9])
         let mounts = volumes.map {
             JSONValue.object(["name": .string($0), "at": .string("/\($0)"), "read_only": false])
         }
-        let web: JSONValue = [
+        var web: JSONValue = [
             "type": "container", "name": "web", "cpu": 500, "memory": 134_217_728, "restart": "always",
             "partition": "keep", "env": [:], "secrets": [:],
             "image": [
                 "name": "nginx", "author": .string(node.address), "root": .string(root.hex),
                 "record": .string(root.hex),
             ],
-            "ready": ["http": "/", "port": 80], "volumes": .array(mounts),
+            "volumes": .array(mounts),
         ]
+        if probe { web["ready"] = ["http": "/", "port": 80] }
         let others =
             volumes.map { JSONValue.object(["type": "volume", "name": .string($0), "size": 16_777_216]) }
             + gateways.map {
-                JSONValue.object(["type": "gateway", "name": .string($0), "to": ["workload": "web", "port": 80]])
+                JSONValue.object([
+                    "type": "gateway", "name": .string($0), "to": ["workload": "web", "port": .integer(port)],
+                ])
             }
         var body: JSONValue = [
             "name": "hello", "version": .integer(version), "expires": 1_900_000_000_000,
             "network": ["range": "10.42.0.0/16"], "workloads": .array([web] + others),
         ]
         if version > 1 { body["id"] = .string(id.hex) }
-        let placed = PlacedWorkload(node: node, subnet: "10.42.0.0/24", address: "10.42.0.2", address6: "fd00::2")
+        let placed = PlacedWorkload(
+            node: node, subnet: "10.42.0.0/24", address: "10.42.0.\(host)", address6: "fd00::\(host)")
         let names = ["web"] + volumes + gateways
         let placement = PlacementBody(
             contract: id, version: version, epoch: version,
@@ -136,7 +141,8 @@ import Testing
         let order = Self.settle(&core, at: 10)
         #expect(
             order == [
-                .removeGateway("hello"), .removeContainer("web"), .removeAccess, .removeNetwork, .removeVolume("pages"),
+                .removeGateway("hello"), .removeContainer(Instance("web", host: 2)), .removeAccess, .removeNetwork,
+                .removeVolume("pages"),
             ])
         #expect(core.isFinished)
     }
@@ -151,16 +157,16 @@ import Testing
         #expect(order.contains(.removeGateway("hello")))
         #expect(order.contains(.removeVolume("pages")))
         #expect(!order.contains(.removeNetwork))
-        #expect(core.inventory.containers == ["web"])
+        #expect(core.inventory.containers == [Instance("web", host: 2)])
     }
 
     @Test("a process that starts later removes what an earlier one left")
     func inherited() {
         var left = Inventory()
-        left.containers = ["old"]
+        left.containers = [Instance("old", host: 7)]
         left.hasNetwork = true
         var core = Reconciliation(inventory: left)
-        #expect(core.due(at: 0) == [.removeContainer("old")])
+        #expect(core.due(at: 0) == [.removeContainer(Instance("old", host: 7))])
         _ = Self.settle(&core, at: 0)
         #expect(core.isFinished)
     }

@@ -114,9 +114,11 @@ struct Deployment: Sendable {
 
     /// Where it would run; errors point into the file. `id` is any hash where the contract has none yet.
     func placement(of contract: Contract, id: Digest, in state: LedgerState) throws -> Placement {
+        let previous = state.placement(id)?.body
+        let old = previous.flatMap { state.contract(id)?.version($0.version)?.contract }
         do {
             return try Placer(nodes: state.nodes, used: state.used(except: id)).place(
-                contract, id: id, previous: state.placement(id)?.body)
+                contract, id: id, previous: previous, old: old)
         } catch { throw draft.locate(error) }
     }
 
