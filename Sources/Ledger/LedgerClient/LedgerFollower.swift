@@ -220,7 +220,11 @@ public final class LedgerFollower: Sendable {
             shared.withLock { $0.status = .following }
             return await keep()
         }
-        let (next, checkpoint, records) = try replay(blocks, on: chain)
+        let (next, checkpoint, records, failure) = replay(blocks, on: chain)
+        // Good blocks before a bad one count, unless they are of what was seen before: then the bad one may be a fork's.
+        guard let checkpoint, failure == nil || next.height >= shared.withLock({ $0.highest }) else {
+            throw failure ?? .malformed("no blocks")
+        }
         if let folder { try await runBlocking { try folder.store(highest: checkpoint) } }
         let isCurrent = shared.withLock { shared in
             shared.chain = next
@@ -231,26 +235,30 @@ public final class LedgerFollower: Sendable {
             return true
         }
         if isCurrent { tell(next.state, records) }
+        if let failure { throw failure }
         if next.height - shared.withLock({ $0.stored }) >= LedgerFollower.snapshotInterval { await keep() }
     }
 
-    /// Every block is replayed and checked against the checkpoint that came with it.
+    /// Every block is replayed and checked against the checkpoint that came with it; the first that does not hold ends it.
     private func replay(
         _ blocks: [SignedBlock], on chain: LedgerChain
-    ) throws(ReplayError) -> (LedgerChain, Checkpoint, [Record]) {
+    ) -> (LedgerChain, Checkpoint?, [Record], ReplayError?) {
         var chain = chain
         var records: [Record] = []
         var last: Checkpoint?
         let (highest, hash) = shared.withLock { ($0.highest, $0.highestBlock) }
         for signed in blocks {
-            try chain.replay(signed.block)
-            try chain.check(signed.checkpoint)
-            if chain.height == highest, let hash, hash != chain.head { throw .fork(height: highest) }
+            var next = chain
+            do throws(ReplayError) {
+                try next.replay(signed.block)
+                try next.check(signed.checkpoint)
+                if next.height == highest, let hash, hash != next.head { throw .fork(height: highest) }
+            } catch { return (chain, last, records, error) }
+            chain = next
             records += signed.block.records
             last = signed.checkpoint
         }
-        guard let last else { throw .malformed("no blocks") }
-        return (chain, last, records)
+        return (chain, last, records, nil)
     }
 
     private func tell(_ state: LedgerState, _ records: [Record]) {

@@ -61,7 +61,7 @@ import Testing
     }
 
     /// A ledger that shows whatever it is told to.
-    private final class LyingLedger: LedgerTransport {
+    final class LyingLedger: LedgerTransport {
         let honest: any LedgerTransport
         let answers = Mutex<[String: [UInt8]]>([:])
 
