@@ -71,8 +71,10 @@ class Grid:
         tag = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
         self.run = pathlib.Path(f"/run/zero/{tag}/node-1")
         self.state = self.root / "node-1"
+        # What the caller exported for its own grid is not for this one.
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("ZERO_")}
         self.env = dict(
-            os.environ, ZERO_HOME=str(self.home), ZERO_PASSPHRASE="correct horse", PATH=f"{BIN}:{os.environ['PATH']}", NO_COLOR="1",
+            outside, ZERO_HOME=str(self.home), ZERO_PASSPHRASE="correct horse", PATH=f"{BIN}:{os.environ['PATH']}", NO_COLOR="1",
             ZERO_SHARE=os.environ.get("ZERO_SHARE", str(ROOT / "build/share")))
 
     # The command line

@@ -40,6 +40,8 @@ public struct CoreXWorkload: Sendable, Equatable {
 
 /// Reads logs of a contract's containers and runs programs in them, with requests signed by an agent key.
 public struct CoreXClient: Sendable {
+    /// Longest target of a request; the server keeps a whole head in 64 KiB.
+    static let targetMax = 48 << 10
     /// The protocol that `exec` switches to.
     public static let protocolName = "zero-exec/1"
 
@@ -107,6 +109,12 @@ public struct CoreXClient: Sendable {
         if terminal { request["tty"] = true }
         let query = PercentEncoding.encode(request.canonicalText)
         let target = "/v1/workloads/\(PercentEncoding.encode(workload))/exec?request=\(query)"
+        guard target.utf8.count <= Self.targetMax else {
+            throw CoreXError(
+                "TOOLONG",
+                "the command is too long: encoded it has \(target.utf8.count) bytes, and \(Self.targetMax) are"
+                    + " allowed; long text goes through its standard input")
+        }
         do throws(HTTPClientError) {
             let stream = try await http.upgrade(
                 url(target), to: Self.protocolName, method: "POST", headers: headers("POST", target))

@@ -9,6 +9,10 @@ public struct Reconciliation: Sendable {
     public enum Pace {
         /// Between two looks at something that is well: drift is found within this.
         public static let recheck: Int64 = 5_000
+        /// What changed less than this ago is looked at again soon: many programs that cannot run end at once.
+        public static let young: Int64 = 2_000
+        /// Between two looks at such a container.
+        public static let youngLook: Int64 = 250
         /// Between two looks at a container that is starting.
         public static let starting: Int64 = 60
         /// First pause after a failure; doubled each time.
@@ -125,7 +129,8 @@ public struct Reconciliation: Sendable {
         case .container(let status):
             (entry.known, entry.failures) = (outcome, 0)
             let failed = status.state == "failed"
-            entry.next = now + (status.isSettled ? Pace.recheck : failed ? 1_000 : Pace.starting)
+            let settled = now - entry.since < Pace.young ? Pace.youngLook : Pace.recheck
+            entry.next = now + (status.isSettled ? settled : failed ? 1_000 : Pace.starting)
         case .done:
             (entry.known, entry.failures, entry.revision) = (outcome, 0, revision)
             entry.next = now + Pace.recheck

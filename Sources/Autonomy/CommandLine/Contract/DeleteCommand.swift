@@ -13,6 +13,7 @@ struct DeleteCommand {
     init(_ context: Context) { self.context = context }
 
     func run() async throws {
+        _ = try context.seconds("timeout", default: 1)
         let session = try LedgerSession(context)
         let passphrase = Passphrase(context)
         let state = try await session.state()

@@ -31,6 +31,7 @@ struct DeployCommand {
     }
 
     func run() async throws {
+        _ = try context.seconds("timeout", default: 1)
         let draft = try read()
         let session = try LedgerSession(context)
         var values = try SecretValues(context, for: draft.secrets)

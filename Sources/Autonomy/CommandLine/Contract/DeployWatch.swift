@@ -15,6 +15,9 @@ struct DeployWatch {
     /// The placement that is waited for; what nodes said of earlier ones does not count.
     var epoch: Int64 = 0
 
+    /// A container without a probe counts as running once it is started; one that ends within this time did not.
+    private static let lingering: Duration = .milliseconds(1_200)
+
     /// Waits; `state` is looked at first where there is one.
     func run(from state: LedgerState?) async throws -> LedgerState {
         if let state, state.status(id) == .deployed { return state }
@@ -23,11 +26,13 @@ struct DeployWatch {
         let progress = Progress("waiting for the node", on: context.console)
         let shown = ShownStates(context.console, progress)
         let final = try await session.following { follower in
-            await follower.state(deadline: .seconds(seconds)) { state in
+            let state = await follower.state(deadline: .seconds(seconds)) { state in
                 guard (state.placement(id)?.body.epoch ?? Int64.max) >= epoch else { return false }
                 shown.show(WorkloadRow.rows(of: id, in: state))
                 return [.deployed, .failed, .cancelled, .cancelling, nil].contains(state.status(id))
             }
+            guard let state else { return state }
+            return await linger(state, follower)
         }
         guard let final else {
             progress.fail()
@@ -47,10 +52,26 @@ struct DeployWatch {
                 failed.isEmpty
                     ? "`\(name)` is \(final.status(id)?.rawValue ?? "gone")" : "a workload of `\(name)` failed",
                 why: failed.isEmpty ? nil : failed.joined(separator: "\n"),
-                next: "`zero logs \(name)`, `zero describe \(name)`; the node tries again by itself")
+                next: "`zero logs \(name)`, `zero describe \(name)`"
+                    + (isTriedAgain(rows, final) ? "; the node tries again by itself" : ""))
         }
         progress.finish("every workload runs")
         return final
+    }
+
+    /// Whether the node starts anew what failed: not where each says that it must not.
+    private func isTriedAgain(_ rows: [WorkloadRow], _ state: LedgerState) -> Bool {
+        let containers = state.contract(id)?.approved?.contract.containers ?? []
+        let failed = Set(rows.filter { $0.state == "failed" }.map(\.workload))
+        return !failed.allSatisfy { name in containers.contains { $0.name == name && $0.restart == .never } }
+    }
+
+    /// Gives what was only started a moment to end again.
+    private func linger(_ state: LedgerState, _ follower: LedgerFollower) async -> LedgerState {
+        let id = id
+        let containers = state.contract(id)?.approved?.contract.containers ?? []
+        guard state.status(id) == .deployed, containers.contains(where: { $0.ready == nil }) else { return state }
+        return await follower.state(deadline: Self.lingering) { $0.status(id) == .failed } ?? state
     }
 
     /// The result: where it is and how to reach it.

@@ -26,17 +26,21 @@ struct Context: Sendable {
     /// The argument; the parser has seen to it that it is there.
     func argument(_ name: String) -> String { invocation.argument(name) ?? "" }
 
+    /// Longest time that an option may say: ten years.
+    private static let secondsMax: Int64 = 315_360_000
+
     /// The option as seconds: `30`, `30 s`, `5 m`.
     func seconds(_ option: String, default seconds: Int64) throws -> Int64 {
         guard let text = invocation.option(option) else { return seconds }
-        if let number = Int64(text), number > 0 { return number }
+        if let number = Int64(text), (1...Context.secondsMax).contains(number) { return number }
         return try Self.duration(text, "--\(option)") / 1_000
     }
 }
 
 extension Context {
     private static func duration(_ text: String, _ option: String) throws -> Int64 {
-        guard let milliseconds = Units.duration(text), milliseconds >= 1_000 else {
+        guard let milliseconds = Units.duration(text), (1_000...Context.secondsMax * 1_000).contains(milliseconds)
+        else {
             throw CommandError(.usage, "`\(option) \(text)` is not a time", next: "write it as 30 s, 5 m or 2 h")
         }
         return milliseconds

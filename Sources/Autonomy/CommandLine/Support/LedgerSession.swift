@@ -94,7 +94,11 @@ struct LedgerSession: Sendable {
         switch error {
         case let error as CommandError: return error
         case let error as LedgerError where error.admission != nil:
-            return CommandError(.refused, "the ledger refused it: \(error.code)", why: error.message)
+            // Somebody else, or the same command twice at once, was quicker.
+            let isOvertaken = error.admission == .badVersion || error.admission == .nameTaken
+            return CommandError(
+                .refused, "the ledger refused it: \(error.code)", why: error.message,
+                next: isOvertaken ? "`zero plan` again: it compares with what is there now" : nil)
         case let error as LedgerError where error.code == LedgerError.unproved || error.code == LedgerError.wrongPin:
             return CommandError(
                 .refused, "the ledger is not believed", why: error.message, next: "`zero status`; never ignore this")

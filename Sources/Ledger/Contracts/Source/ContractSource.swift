@@ -15,6 +15,8 @@ public enum ContractSource {
                 file: file, text: [],
                 [SourceDiagnostic(start, "the file is too large", why: "at most \(limit) are read")])
         }
+        // Some editors begin a file with a byte order mark.
+        let bytes = bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? Array(bytes.dropFirst(3)) : bytes
         let root: SourceNode
         do {
             root = isJSON(bytes, file) ? try JSONSourceReader.read(bytes) : try YAMLReader.read(bytes)
