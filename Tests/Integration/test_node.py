@@ -93,8 +93,9 @@ def test_listening_sockets(deployed):
 def test_planted_secrets_are_found_nowhere(shared):
     secrets = {f"token-{i}": f"planted-{os.urandom(12).hex()}" for i in range(20)}
     lines = "".join(f"      T{i}: {{ secret: token-{i} }}\n" for i in range(20)) + "      TWICE: { secret: token-0 }\n"
-    # nginx writes over its own environment; sleep does not.
-    text = hello("keeper").split("    ready:")[0] + f"    args: [ sleep, infinity ]\n    env:\n{lines}"
+    # nginx writes over its own environment; sleep does not. Other runs on this machine have other numbers.
+    asleep = ["sleep", str(100_000_000 + os.getpid())]
+    text = hello("keeper").split("    ready:")[0] + f"    args: [ sleep, \"{asleep[1]}\" ]\n    env:\n{lines}"
     words = []
     for name, value in secrets.items():
         path = shared.folder / name
@@ -103,7 +104,7 @@ def test_planted_secrets_are_found_nowhere(shared):
     shared.zero("deploy", shared.contract(text, "keeper.yaml"), "--yes", *words)
     try:
         inside = wait_for("the container's process", lambda: next(
-            (e for e in pathlib.Path("/proc").glob("[0-9]*") if grids.command_line(e) == ["sleep", "infinity"]), None))
+            (e for e in pathlib.Path("/proc").glob("[0-9]*") if grids.command_line(e) == asleep), None))
         seen = (inside / "environ").read_text()
         assert all(f"T{i}={secrets[f'token-{i}']}" in seen for i in range(20)), "the container has them"
         assert f"TWICE={secrets['token-0']}" in seen

@@ -111,7 +111,11 @@ public struct Console: Sendable {
         let line = secretLine()
         _ = unsafe tcsetattr(0, TCSAFLUSH, &before)
         write(2, "\n")
-        if line == nil { raise(SIGINT) }
+        if line == nil {
+            // To the process: threads of the pool have signals blocked.
+            kill(getpid(), SIGINT)
+            sleep(1)
+        }
         return line
     }
 

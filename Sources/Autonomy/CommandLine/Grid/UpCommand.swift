@@ -25,6 +25,9 @@ struct UpCommand {
         ("pool_size", "pool-size", "auto"), ("domain", "domain", "localhost"),
     ]
 
+    /// How long it waits for workloads of an earlier run, in nanoseconds: they come back by themselves, sooner or later.
+    private static let workloadsNanoseconds: Int64 = 10_000_000_000
+
     func run() async throws {
         let begin = Clock.monotonicNanoseconds()
         guard geteuid() == 0 else {
@@ -50,6 +53,8 @@ struct UpCommand {
             let took = (Clock.monotonicNanoseconds() - begin) / 1_000_000
             progress.finish(isUp ? "the grid is up" : "the grid is ready after \(took / 1_000).\(took % 1_000 / 100) s")
             try await firstIdentity()
+            await runBlocking { [home = context.home] in home.giveToOwner() }
+            if !isUp { await waitForWorkloads(grid, end) }
             report(grid, isNew: !isUp, milliseconds: took)
         } catch {
             progress.fail()
@@ -67,6 +72,13 @@ struct UpCommand {
             values[key] = try UpCommand.checked(key, option, given)
         }
         values["link_range"] = values["link_range"] ?? linkRange()
+        // Who may put images into the store: whoever asked for root.
+        values["user"] = Environment.value("SUDO_UID").flatMap { UInt32($0) }.map { "\($0)" } ?? values["user"] ?? "0"
+        guard values["http_port"] != values["ledger_port"] else {
+            throw CommandError(
+                .usage, "the gateway and the ledger cannot both have port \(values["http_port"] ?? "")",
+                next: "choose another --http-port or --ledger-port")
+        }
         return values
     }
 
@@ -204,6 +216,30 @@ struct UpCommand {
         throw CommandError(
             .waiting, "the grid is not ready in time", why: "\(last)",
             next: "`zero status`, and the logs in \(folder.state)/log")
+    }
+
+    /// What a grid ran before it was stopped comes back by itself; whoever starts it need not ask whether it is there already.
+    private func waitForWorkloads(_ grid: GridConfiguration, _ end: Int64) async {
+        guard let state = try? await LedgerSession(context, keepsState: false).state() else { return }
+        let wanted = state.contracts.filter { id in
+            state.contract(id)?.isOver == false && state.placement(id)?.body.nodes.contains(grid.node) == true
+        }.map(\.hex)
+        guard !wanted.isEmpty else { return }
+        let progress = Progress("waiting for what ran before", on: context.console)
+        let bus = BusClient(folder.socket("provision"))
+        let limit = min(end, Clock.monotonicNanoseconds() + UpCommand.workloadsNanoseconds)
+        while Clock.monotonicNanoseconds() < limit {
+            let contracts = (try? await bus.call("PROVISION.STATUS"))?["contracts"]?.array ?? []
+            let found = contracts.filter { wanted.contains($0["contract"]?.string ?? "") }
+            let states = found.flatMap { ($0["workloads"]?.object ?? [:]).values.compactMap { $0["state"]?.string } }
+            let done = states.count { ["running", "stopped", "failed"].contains($0) }
+            if found.count == wanted.count, done == states.count {
+                return progress.finish("\(states.count { $0 != "failed" }) of \(states.count) workloads run")
+            }
+            progress.update("waiting for what ran before: \(done) of \(states.count)")
+            try? await Task.sleep(for: .milliseconds(100))
+        }
+        progress.fail("not everything that ran before runs yet; see `zero status`")
     }
 
     /// Makes the identity `default` where there is none and a passphrase can be had.

@@ -33,6 +33,27 @@ struct Home: Sendable {
         return "/" + parts.joined(separator: "/")
     }
 
+    /// Under `sudo`, what root wrote in the folder of the user who asked becomes that user's, who could not read it otherwise.
+    func giveToOwner() {
+        guard geteuid() == 0, let uid = Environment.value("SUDO_UID").flatMap({ UInt32($0) }), uid != 0,
+            let gid = Environment.value("SUDO_GID").flatMap({ UInt32($0) })
+        else { return }
+        var above = File.parent(path)
+        while above != "/", (try? File.status(above))?.uid == 0, above.hasSuffix("/.config") {
+            above = File.parent(above)
+        }
+        guard (try? File.status(above))?.uid == uid else { return }
+        if above != File.parent(path) { try? File.changeOwner(File.parent(path), uid: uid, gid: gid) }
+        give(path, uid, gid)
+    }
+
+    private func give(_ path: String, _ uid: UInt32, _ gid: UInt32) {
+        guard let status = try? File.status(path, follow: false) else { return }
+        if status.uid == 0 { try? File.changeOwner(path, uid: uid, gid: gid) }
+        guard status.isDirectory else { return }
+        for name in (try? File.list(path)) ?? [] { give("\(path)/\(name)", uid, gid) }
+    }
+
     /// The grid that `zero up` or `zero join` chose.
     func grid() throws -> GridConfiguration {
         guard File.exists(gridFile) else {
