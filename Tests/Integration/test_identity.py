@@ -1,5 +1,6 @@
 """Identities and keys as their owner uses them: files, words, agent keys of several machines, secrets."""
 import shutil
+import subprocess
 
 import pytest
 
@@ -90,6 +91,10 @@ def test_passphrases_and_words_are_checked(machine):
     for text, why in [("zoo " * 3, "24"), (" ".join(["zoo"] * 24), "checksum"), (" ".join(words[:23] + ["zooo"]), "24")]:
         refused = mine.zero("identity", "recover", "new", "--words-file", mine.file("bad", text), check=False)
         assert refused.returncode == 8 and why in refused.stderr, refused.stderr
+    with open("/dev/full", "w") as full:
+        lost = subprocess.run(
+            [str(grids.BIN / "zero"), "identity", "export"], env=mine.shared.env | mine.env, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert lost.returncode == 1 and "No space left" in lost.stderr, "words that were not written are not a success"
     other = machine("other").json("identity", "new", "eva")["words"]
     taken = mine.zero("identity", "recover", "eva", "--words-file", mine.file("other", " ".join(other)), check=False)
     assert taken.returncode == 9, "the words of somebody else do not overwrite an identity"

@@ -11,6 +11,7 @@ public enum ZeroProgram {
     /// Runs the command line `words` (without the program's name) and returns the exit status.
     @concurrent public static func run(_ words: [String]) async -> Int32 {
         signal(SIGPIPE, SIG_IGN)
+        openStandardStreams()
         if isatty(2) == 1, let command = words.first, ["up", "down", "deploy", "delete"].contains(command) {
             sayWhenInterrupted()
         }
@@ -23,7 +24,14 @@ public enum ZeroProgram {
             case .help(let command, let path):
                 let console = Console(format: .table)
                 console.print(parser.help(command, path: path, style: console.style))
-            case .run(let invocation): return try await run(Context(invocation, parser: parser))
+            case .run(let invocation):
+                let status = try await run(Context(invocation, parser: parser))
+                if status != 0 { return status }
+            }
+            if let reason = Console.lostOutput {
+                throw CommandError(
+                    .failed, "the result could not be written", why: "standard output: \(reason)",
+                    next: "what the command did is done; ask for it again")
             }
             return ExitCode.ok.rawValue
         } catch let error as UsageError {
@@ -38,6 +46,15 @@ public enum ZeroProgram {
         let options = words.prefix { $0 != "--" }
         return options.contains { $0 == "-ojson" || $0 == "-o=json" || $0 == "--output=json" }
             || zip(options, options.dropFirst()).contains { ($0 == "-o" || $0 == "--output") && $1 == "json" }
+    }
+
+    /// A stream that the caller closed would otherwise be the number of the next file or socket that is opened. Reading a
+    /// closed input, and writing a closed output, fail as before.
+    private static func openStandardStreams() {
+        for (descriptor, flags) in [(Int32(0), O_RDONLY), (1, O_RDONLY), (2, O_WRONLY)]
+        where fcntl(descriptor, F_GETFD) < 0 {
+            _ = open("/dev/null", flags)
+        }
     }
 
     /// Ctrl-C ends a command that waits, not what it began; whoever presses it should know.

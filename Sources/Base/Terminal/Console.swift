@@ -1,6 +1,7 @@
 public import CanonicalJSON
 import Glibc
-import Linux
+public import Linux
+import Synchronization
 
 /// Where a program speaks: results to standard output, everything else to standard error.
 public struct Console: Sendable {
@@ -74,10 +75,23 @@ public struct Console: Sendable {
                 unsafe Glibc.write(descriptor, buffer.baseAddress, buffer.count)
             }
             if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { return false }
+            guard count > 0 else {
+                // Who closed a pipe does not want more; anything else is a result that nobody has.
+                if descriptor == 1, errno != EPIPE { Console.lost.store(errno, ordering: .relaxed) }
+                return false
+            }
             offset += count
         }
         return true
+    }
+
+    private static let lost = Atomic<Int32>(0)
+
+    /// Why a result could not be written to standard output, such as a full disk; nil where all of it was, or its reader
+    /// had enough.
+    public static var lostOutput: Errno? {
+        let number = lost.load(ordering: .relaxed)
+        return number == 0 ? nil : Errno(number)
     }
 
     /// Columns of the terminal that progress is shown on.
