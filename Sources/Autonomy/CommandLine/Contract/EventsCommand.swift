@@ -93,6 +93,8 @@ struct EventsCommand {
         case .approval(let body): return [head + "approved \(body.record.hex.prefix(12))"]
         case .cancel: return [head + "cancelled"]
         case .placement(let body):
+            // What comes now is said of a new version.
+            last = [:]
             let nodes = body.nodes.map { String($0.address.prefix(8)) + "…" }.sorted().joined(separator: ", ")
             return [head + "placed version \(body.version), epoch \(body.epoch), on \(nodes)"]
         case .result(let body):
