@@ -127,6 +127,7 @@ actor ContainerReconciler {
             try await ensure("mount@")
             await checkImage()
             try await renewImage()
+            guard await hasNetwork() else { return tell(ContainerReport(.preparing, "its network is not there yet")) }
             try await ensure("shim@")
             var state = try await shimState("SHIM.STATE")
             if state.generation != order.generation { state = try await shimState("SHIM.RELOAD") }
@@ -143,6 +144,12 @@ actor ContainerReconciler {
                 tell(report)
             }
         }
+    }
+
+    /// After a boot this begins before the network is made anew: a start then would only fail. One that runs has its own.
+    private func hasNetwork() async -> Bool {
+        guard let path = order.spec.netns, !File.exists(path) else { return true }
+        return (try? await shimState("SHIM.STATE"))?.pid != nil
     }
 
     /// Starts a data plane unless it runs.

@@ -1,5 +1,6 @@
 internal import Bus
 internal import CanonicalJSON
+internal import Crypto
 internal import HTTP
 internal import Linux
 public import Service
@@ -11,6 +12,8 @@ public final class CoreXServer: Sendable {
     public static let port: UInt16 = 7700
     /// Between two looks into a log that is followed.
     private static let followPause: Duration = .milliseconds(200)
+    /// So many pauses without a line, and it is looked who may still read, and what.
+    private static let accessPauses = 5
     /// Most lines of `tail`.
     private static let tailMax = 100_000
 
@@ -73,7 +76,7 @@ public final class CoreXServer: Sendable {
         }
         let paths = ShimPaths(state: state, run: run, id: id)
         switch (request.method, parts[3]) {
-        case ("GET", "logs"): return try logs(request, paths)
+        case ("GET", "logs"): return try logs(request, parts[2], paths)
         case ("POST", "exec"): return try exec(request, paths)
         default: throw Refusal(405, "BADREQUEST", "no \(request.method) of \(request.path)")
         }
@@ -103,23 +106,38 @@ public final class CoreXServer: Sendable {
     }
 
     /// `GET /v1/workloads/<name>/logs?tail=N&follow=1`: records as in the log ring.
-    private func logs(_ request: HTTPRequest, _ paths: ShimPaths) throws(Refusal) -> HTTPResponse {
+    private func logs(_ request: HTTPRequest, _ name: String, _ paths: ShimPaths) throws(Refusal) -> HTTPResponse {
         let tail = request.query["tail"].map { Int($0) } ?? 1000
         guard let tail, (0...Self.tailMax).contains(tail) else {
             throw Refusal(400, "BADREQUEST", "tail must be 0 to \(Self.tailMax)")
         }
         let follows = request.query["follow"] == "1"
-        let folder = paths.logs
+        let key = request.headers["zero-key"].flatMap { try? PublicKey(address: $0) }
+        let (state, run, accessFile) = (state, run, accessFile)
         return .stream(200, type: "text/plain") { writer in
-            var reader = LogReader(folder: folder)
+            var id = paths.id
+            var reader = LogReader(folder: paths.logs)
             var records = try reader.tail(tail)
+            var pauses = 0
             while true {
                 var bytes: [UInt8] = []
                 for record in records { record.append(to: &bytes) }
                 try await writer.write(bytes)
                 if !follows || writer.isClosed { return }
                 records = try reader.more()
-                if records.isEmpty { try await Task.sleep(for: Self.followPause) }
+                guard records.isEmpty else { continue }
+                try await Task.sleep(for: Self.followPause)
+                pauses += 1
+                guard pauses % Self.accessPauses == 0 else { continue }
+                // The contract may be over, the key revoked, or another instance be there by now.
+                guard let access = try? Access.read(accessFile), let next = access.workloads[name], let key,
+                    access.mayUse(key, at: Clock.wallMilliseconds())
+                else { return }
+                if next == id { continue }
+                records = try reader.more()
+                id = next
+                reader = LogReader(folder: ShimPaths(state: state, run: run, id: next).logs)
+                records += try reader.tail(Self.tailMax)
             }
         }
     }

@@ -16,6 +16,7 @@ struct CoreXTests {
     private let identity = SigningKey.generate()
     private let ledger = SHA256.hash("ledger")
     private let contract = SHA256.hash("contract")
+    private let strange = SigningKey.generate().publicKey.address
     private static let port: UInt16 = 17_700
 
     private func inWorld(_ script: String, _ body: (World, String, CoreXClient) async throws -> Void) async throws {
@@ -116,6 +117,33 @@ struct CoreXTests {
             #expect(try world.until { try world.exec(id, find).0 == 0 })
             gone.close()
             #expect(try world.until { try world.exec(id, find).1 == "" })
+        }
+    }
+
+    @Test("who follows a log sees the next instance, and nothing once the key lost its role")
+    func followsOn() async throws {
+        try await inWorld("echo first; while :; do sleep 1; done") { world, id, client in
+            let path = "\(world.run)/compute/access/\(contract.hex.prefix(16)).json"
+            let before = try File.readText(path)
+            let other = "\(world.state)/shim/other-web/logs"
+            try File.makeDirectories(other, mode: 0o755)
+            try File.write("\(other)/current", Array("1 o F second\n".utf8), mode: 0o644)
+            let seen = Mutex<[String]>([])
+            let (own, strange) = (identity.publicKey.address, strange)
+            try await client.logs("web", follow: true) { record in
+                let text = String(decoding: record.text, as: UTF8.self)
+                seen.withLock { $0.append(text) }
+                if text == "first" {
+                    try? File.writeAtomically(path, Array(before.replacing(id, with: "other-web").utf8), mode: 0o644)
+                } else {
+                    // The key is no longer in the list: the server ends the stream by itself.
+                    let address = own
+                    let keys = before.replacing("\"key\":\"\(address)\"", with: "\"key\":\"\(strange)\"")
+                    try? File.writeAtomically(path, Array(keys.replacing(id, with: "other-web").utf8), mode: 0o644)
+                }
+                return true
+            }
+            #expect(seen.withLock { $0 } == ["first", "second"])
         }
     }
 

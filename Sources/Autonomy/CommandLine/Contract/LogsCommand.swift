@@ -37,7 +37,15 @@ struct LogsCommand {
                 records.withLock { $0.append(value) }
                 return true
             }
-        } catch { throw access.explain(error) }
+        } catch {
+            // A log that is followed ends with whoever serves it.
+            if follows, error.code == "FAILED" {
+                throw CommandError(
+                    .unreachable, "the log cannot be followed any more", why: "the grid stopped, or the contract ended",
+                    next: "`zero status`")
+            }
+            throw access.explain(error)
+        }
         if console.format == .json, !follows { console.emit(["lines": .array(records.withLock { $0 })], "") }
     }
 

@@ -32,6 +32,7 @@ struct Leftovers: Sendable {
         }
         unmountAll()
         if mounts().isEmpty { try? File.removeTree(folder.runRoot) }
+        LinkRanges(folder).release()
     }
 
     /// Everything of the grid that is still there.

@@ -71,7 +71,7 @@ struct UpCommand {
             }
             values[key] = try UpCommand.checked(key, option, given)
         }
-        values["link_range"] = values["link_range"] ?? linkRange()
+        values["link_range"] = values["link_range"] ?? LinkRanges(folder).preferred
         // Who may put images into the store: whoever asked for root.
         values["user"] = Environment.value("SUDO_UID").flatMap { UInt32($0) }.map { "\($0)" } ?? values["user"] ?? "0"
         guard values["http_port"] != values["ledger_port"] else {
@@ -80,12 +80,6 @@ struct UpCommand {
                 next: "choose another --http-port or --ledger-port")
         }
         return values
-    }
-
-    /// 256 grids on one machine get link ranges of their own: 100.64.0.0/10 in parts of /18.
-    private func linkRange() -> String {
-        let index = SHA256.hash(Array(folder.path.utf8)).bytes[0]
-        return "100.\(64 + Int(index) / 4).\(Int(index) % 4 * 64).0/18"
     }
 
     private static func checked(_ key: String, _ option: String, _ text: String) throws -> String {
@@ -134,6 +128,8 @@ struct UpCommand {
     private func start(_ installation: Installation, _ settings: [String: String]) async throws {
         try File.makeDirectories(folder.state, mode: 0o755)
         try File.makeDirectories(folder.state + "/log", mode: 0o755)
+        var settings = settings
+        settings["link_range"] = try LinkRanges(folder).claim(settings["link_range"] ?? "")
         try folder.write(settings)
         let words = [
             "--core", installation.bin + "/zero-core", "--background", "--state", folder.state, "--run", folder.run,
@@ -228,11 +224,14 @@ struct UpCommand {
         let progress = Progress("waiting for what ran before", on: context.console)
         let bus = BusClient(folder.socket("provision"))
         let limit = min(end, Clock.monotonicNanoseconds() + UpCommand.workloadsNanoseconds)
+        let patience = Clock.monotonicNanoseconds() + UpCommand.workloadsNanoseconds / 3
         while Clock.monotonicNanoseconds() < limit {
             let contracts = (try? await bus.call("PROVISION.STATUS"))?["contracts"]?.array ?? []
             let found = contracts.filter { wanted.contains($0["contract"]?.string ?? "") }
             let states = found.flatMap { ($0["workloads"]?.object ?? [:]).values.compactMap { $0["state"]?.string } }
-            let done = states.count { ["running", "stopped", "failed"].contains($0) }
+            // Right after a start something may fail once for what is not there yet.
+            let mayFail = Clock.monotonicNanoseconds() > patience
+            let done = states.count { ["running", "stopped"].contains($0) || (mayFail && $0 == "failed") }
             if found.count == wanted.count, done == states.count {
                 return progress.finish("\(states.count { $0 != "failed" }) of \(states.count) workloads run")
             }
