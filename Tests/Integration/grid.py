@@ -181,6 +181,17 @@ class Grid:
         finally:
             connection.close()
 
+    def routes(self):
+        """What the running proxy has: hosts, and the servers that take requests. For messages of failed tests."""
+        def ask(question):
+            with socket.socket(socket.AF_UNIX) as admin:
+                admin.settimeout(5)
+                admin.connect(str(self.run / "gateway/admin/admin.sock"))
+                admin.sendall(question.encode() + b"\n")
+                return admin.makefile().read()
+        servers = [line for line in ask("show servers state").splitlines() if " 127.0.0.1 " not in line]
+        return "\n".join([ask(f"show map {self.run}/gateway/hosts.map"), *servers])
+
     def post(self, host, path, body, timeout=10):
         connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=timeout)
         try:

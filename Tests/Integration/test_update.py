@@ -41,7 +41,9 @@ def colour(grid):
 @pytest.fixture
 def page_grid(shared):
     shared.zero("deploy", page(shared, "red"), "--yes")
-    assert shared.get("hello")[0] == 200
+    begun = time.monotonic()
+    status = shared.get("hello")[0]
+    assert status == 200, f"{status} after {time.monotonic() - begun:.2f} s: {shared.routes()}"
     yield shared
     shared.zero("delete", "hello", "--yes", check=False)
 

@@ -147,7 +147,13 @@ public final class Keeper: Sendable {
     private func apply(_ route: Route) throws {
         let backend = ProxySettings.backend(route.slot)
         let wanted = Self.wanted(route)
-        var commands = Self.commands(from: try admin.servers([backend]), to: wanted)
+        let running = try admin.servers([backend])
+        var commands = Self.commands(from: running, to: wanted)
+        // Who asks for a route says that what is behind it answers: what a check found of a server that had this place
+        // or this address before is not held against it.
+        for (name, server) in wanted.sorted(by: { $0.key < $1.key }) where server != nil {
+            if running[name]?.isDown == true { commands.append("set server \(name) health up") }
+        }
         let host = settings.host(route.name)
         let mapped = try slot(of: host)
         if mapped != backend {

@@ -12,6 +12,8 @@ struct ProxyAdmin {
         var port: Int
         /// Takes no requests.
         var isInMaintenance: Bool
+        /// Its checks failed, so that it is sent no requests.
+        var isDown = false
     }
 
     /// Numbers of one backend or of the frontend.
@@ -99,7 +101,8 @@ struct ProxyAdmin {
         let columns = header.dropFirst(2).split(separator: " ")
         guard let backendAt = columns.firstIndex(of: "be_name"), let nameAt = columns.firstIndex(of: "srv_name"),
             let addressAt = columns.firstIndex(of: "srv_addr"), let portAt = columns.firstIndex(of: "srv_port"),
-            let stateAt = columns.firstIndex(of: "srv_admin_state")
+            let stateAt = columns.firstIndex(of: "srv_admin_state"),
+            let workAt = columns.firstIndex(of: "srv_op_state")
         else { throw .proxy("its table of servers lacks columns: \(header)") }
         var servers: [String: RunningServer] = [:]
         // Each answer of several begins with the same two lines.
@@ -108,9 +111,10 @@ struct ProxyAdmin {
             guard words.count >= columns.count - 2, words.count > portAt, let port = Int(words[portAt]),
                 let state = Int(words[stateAt])
             else { throw .proxy("its table of servers is not readable: \(line.prefix(100))") }
-            // Bits: 0x01 forced maintenance, 0x08 forced drain.
+            // Bits: 0x01 forced maintenance, 0x08 forced drain. Of the other state 0 is: stopped.
             servers["\(words[backendAt])/\(words[nameAt])"] = RunningServer(
-                address: String(words[addressAt]), port: port, isInMaintenance: state & 0x09 != 0)
+                address: String(words[addressAt]), port: port, isInMaintenance: state & 0x09 != 0,
+                isDown: words[workAt] == "0")
         }
         return servers
     }

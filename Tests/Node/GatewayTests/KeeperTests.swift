@@ -239,6 +239,22 @@ struct KeeperTests {
         #expect(test.get("beta.localhost").body == "one")
     }
 
+    @Test("A route that is made is served at once, whatever was found of a server at its place before")
+    func heldAgainst() async throws {
+        let test = try TestGateway()
+        defer { test.remove() }
+        await test.service.settle(.seconds(10))
+        let one = try Backend("one")
+        try test.ensure("alpha", [one])
+        let admin = ProxyAdmin(socket: test.settings.socket)
+        // It would be up again after the next check, 250 ms later.
+        try admin.run(["set server slot-0/a health down"])
+        try test.ensure("alpha", [one, try Backend("two")])
+        let servers = try admin.servers(["slot-0"])
+        #expect(servers["slot-0/a"]?.isDown == false && servers["slot-0/b"]?.isDown == false)
+        #expect(test.get("alpha.localhost").status == 200)
+    }
+
     @Test("A request that runs is served to its end when its route goes, and its slot is free only then")
     func drains() async throws {
         let test = try TestGateway()
