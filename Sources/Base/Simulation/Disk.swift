@@ -29,8 +29,10 @@ public protocol Disk: AnyObject {
     func list() throws(DiskError) -> [String]
     /// Opens a file; with `create` it must not exist yet and is empty.
     func open(_ name: String, create: Bool) throws(DiskError) -> DiskFile
-    /// Removes a file, durably, and closes it.
+    /// Removes a file's name, durably; who has it open can use it until `close`.
     func remove(_ name: String) throws(DiskError)
+    /// Ends the use of a file; nothing of it becomes durable by that.
+    func close(_ file: DiskFile)
     /// The file's length in bytes.
     func length(_ file: DiskFile) throws(DiskError) -> UInt64
     /// Makes sure that writes below `length` cannot lack space; the file then is at least so long, filled with zeros.

@@ -15,6 +15,7 @@ public final class SimulatedDisk: Disk {
         var current: [UInt8] = []
         var changes: [Change] = []
         var isRemoved = false
+        var isOpen = true
     }
 
     /// Bytes that the disk holds in all.
@@ -53,6 +54,7 @@ public final class SimulatedDisk: Disk {
         try alive()
         if let index = files.firstIndex(where: { $0.name == name && !$0.isRemoved }) {
             guard !create else { throw .failed(17) }
+            files[index].isOpen = true
             return DiskFile(number: index)
         }
         guard create else { throw .missing }
@@ -70,15 +72,21 @@ public final class SimulatedDisk: Disk {
         files[index].durable = nil
     }
 
+    /// Makes every further use of the file fail.
+    public func close(_ file: DiskFile) {
+        files[file.number].isOpen = false
+        if files[file.number].isRemoved { (files[file.number].current, files[file.number].changes) = ([], []) }
+    }
+
     /// The length as a running machine sees it.
     public func length(_ file: DiskFile) throws(DiskError) -> UInt64 {
-        try alive()
+        try alive(file)
         return UInt64(files[file.number].current.count)
     }
 
     /// Counts against the capacity, unless `liesAboutReserve`.
     public func reserve(_ file: DiskFile, length: UInt64) throws(DiskError) {
-        try alive()
+        try alive(file)
         let wanted = Int(length)
         let have = files[file.number].current.count
         guard wanted > have else { return }
@@ -91,7 +99,7 @@ public final class SimulatedDisk: Disk {
 
     /// Writes what fits; the rest is `full`.
     public func write(_ file: DiskFile, at offset: UInt64, _ bytes: borrowing RawSpan) throws(DiskError) {
-        try alive()
+        try alive(file)
         if failsWrites { throw .failed(5) }
         var copy = unsafe bytes.withUnsafeBytes { unsafe [UInt8]($0) }
         let start = Int(offset)
@@ -110,7 +118,7 @@ public final class SimulatedDisk: Disk {
     public func read(
         _ file: DiskFile, at offset: UInt64, _ first: inout MutableRawSpan, _ second: inout MutableRawSpan
     ) throws(DiskError) {
-        try alive()
+        try alive(file)
         if damaged.contains(file.number) { throw .failed(5) }
         let start = Int(offset)
         let (one, two) = (first.byteCount, second.byteCount)
@@ -127,7 +135,7 @@ public final class SimulatedDisk: Disk {
 
     /// Cuts a file; durable only after a sync.
     public func truncate(_ file: DiskFile, length: UInt64) throws(DiskError) {
-        try alive()
+        try alive(file)
         guard Int(length) < files[file.number].current.count else { return }
         files[file.number].changes.append(.resize(Int(length)))
         try step()
@@ -136,7 +144,7 @@ public final class SimulatedDisk: Disk {
 
     /// Makes a file durable, unless `failsSync`.
     public func sync(_ file: DiskFile) throws(DiskError) {
-        try alive()
+        try alive(file)
         try step()
         if failsSync { throw .failed(5) }
         files[file.number].durable = files[file.number].current
@@ -240,6 +248,11 @@ public final class SimulatedDisk: Disk {
     }
 
     private func alive() throws(DiskError) { if isCrashed { throw .crashed } }
+
+    private func alive(_ file: DiskFile) throws(DiskError) {
+        try alive()
+        if !files[file.number].isOpen { throw .failed(9) }
+    }
 
     private func step() throws(DiskError) {
         operations += 1

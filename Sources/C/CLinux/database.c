@@ -140,6 +140,10 @@ const void *zg_db_map(int fd, size_t length) {
     return at == MAP_FAILED ? NULL : at;
 }
 
+void zg_db_unmap(const void *at, size_t length) {
+    if (at != NULL) munmap((void *)at, length);
+}
+
 struct zg_db_syncer {
     pthread_mutex_t lock;
     pthread_cond_t work;

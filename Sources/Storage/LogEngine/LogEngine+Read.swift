@@ -87,9 +87,8 @@ extension LogEngine {
 
     @inline(__always)
     private func inMemory(_ slot: Slot) -> UnsafeMutableRawPointer? {
-        let last = segments.count - 1
-        guard Int(slot.segment) == last, slot.offset >= segments[last].length else { return nil }
-        return pending + Int(slot.offset - segments[last].length)
+        guard Int(slot.segment) == active, slot.offset >= segments[active].length else { return nil }
+        return pending + Int(slot.offset - segments[active].length)
     }
 
     /// Reads head and value; false if the disk failed or the bytes are not there.

@@ -103,9 +103,10 @@ extension LogEngine {
                 }
                 nextSequence = header.firstSequence
             }
-            segments.append(
+            addSegment(
                 Segment(number: numbers[index], file: files[index], firstSequence: nextSequence, length: length))
-            try replay(index: segments.count - 1, isLast: isLast, kind: headers[index]?.kind)
+            active = segments.count - 1
+            try replay(index: active, isLast: isLast, kind: headers[index]?.kind)
         }
         guard !segments.isEmpty else { throw .headerDamaged(segment: numbers[0]) }
         try settle()
@@ -206,7 +207,7 @@ extension LogEngine {
 
     /// Cuts what was never fully written and makes durable what is kept.
     private mutating func settle() throws(LogError) {
-        let last = segments.count - 1
+        let last = active
         let length = try disk.measuring(segments[last].file)
         do throws(DiskError) {
             if length > segments[last].length {
@@ -241,7 +242,7 @@ extension LogEngine {
             var failure: DiskError?
             buffer.withUnsafeMutableBytes { bytes in
                 guard let base = bytes.baseAddress else { return }
-                do throws(DiskError) { try disk.read(segments[segments.count - 1].file, at: at, base, count) } catch {
+                do throws(DiskError) { try disk.read(segments[active].file, at: at, base, count) } catch {
                     failure = error
                 }
             }

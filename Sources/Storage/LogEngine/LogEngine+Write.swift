@@ -38,7 +38,7 @@ extension LogEngine {
         record.namespace = namespace
         record.previous = slot?.sequence ?? 0
         let offset = try append(&record, key, value, time: time, usesSlack: false)
-        put(record, hash, segments.count - 1, offset, damaged: false)
+        put(record, hash, active, offset, damaged: false)
         return record.sequence
     }
 
@@ -59,7 +59,7 @@ extension LogEngine {
         record.namespace = namespace
         record.previous = slot.sequence
         let offset = try append(&record, key, .init(start: nil, count: 0), time: time, usesSlack: true)
-        put(record, hash, segments.count - 1, offset, damaged: false)
+        put(record, hash, active, offset, damaged: false)
         return record.sequence
     }
 
@@ -96,8 +96,8 @@ extension LogEngine {
 
     /// What a background sync has to make durable: a file of the disk, and up to which sequence number.
     public var backgroundSync: (file: DiskFile, sequence: UInt64)? {
-        guard isDirty, readOnlyReason == nil, let last = segments.last else { return nil }
-        return (last.file, turnFirst - 1)
+        guard isDirty, readOnlyReason == nil, !segments.isEmpty else { return nil }
+        return (segments[active].file, turnFirst - 1)
     }
 
     /// A background sync ended well.
@@ -135,7 +135,7 @@ extension LogEngine {
         record.type = RecordType.close
         _ = try append(&record, .init(start: nil, count: 0), .init(start: nil, count: 0), time: time, usesSlack: true)
         try writePending()
-        let last = segments[segments.count - 1]
+        let last = segments[active]
         do throws(DiskError) { try disk.truncate(last.file, length: last.length) } catch { throw .disk(error) }
         reserved = last.length
         try syncSegment()
@@ -170,7 +170,7 @@ extension LogEngine {
         }
     }
 
-    /// Puts a record behind the others; returns its offset in the last segment.
+    /// Puts a record behind the others; returns its offset in the active segment.
     mutating func append(
         _ record: inout RecordHeader, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, time: UInt64,
         usesSlack: Bool
@@ -203,7 +203,7 @@ extension LogEngine {
             record.batchRemaining = batchLeft
         }
         record.seal(at, seed: seed)
-        let offset = segments[segments.count - 1].length + UInt64(pendingCount)
+        let offset = segments[active].length + UInt64(pendingCount)
         pendingCount += total
         nextSequence += 1
         return offset
@@ -240,17 +240,17 @@ extension LogEngine {
 
     /// Space for so many more bytes: in this segment, or in a new one.
     private mutating func ensureRoom(_ bytes: Int, usesSlack: Bool) throws(LogError) {
-        var end = segments[segments.count - 1].length + UInt64(pendingCount + bytes)
+        var end = segments[active].length + UInt64(pendingCount + bytes)
         let isEmpty = end - UInt64(bytes) <= UInt64(Format.headerBlockBytes)
         if hasDamagedHeader || (end > UInt64(options.segmentBytes) && !isEmpty) {
             try roll()
-            end = segments[segments.count - 1].length + UInt64(bytes)
+            end = segments[active].length + UInt64(bytes)
         }
         let need = end + UInt64(usesSlack ? 0 : options.slackBytes)
         if need <= reserved { return }
         let step = UInt64(options.reserveBytes)
         let wanted = max(need, min((need + step - 1) / step * step, UInt64(options.segmentBytes)))
-        let file = segments[segments.count - 1].file
+        let file = segments[active].file
         for length in [wanted, need, usesSlack ? end : need] {
             do throws(DiskError) {
                 try disk.reserve(file, length: length)
@@ -266,10 +266,10 @@ extension LogEngine {
         throw .full
     }
 
-    /// Ends the last segment and begins the next. The old one is durable before the new one exists.
+    /// Ends the active segment and begins the next. The old one is durable before the new one exists.
     private mutating func roll() throws(LogError) {
         try writePending()
-        let last = segments[segments.count - 1]
+        let last = segments[active]
         if isDirty { try syncSegment() }
         beginTurn()
         do throws(DiskError) {
@@ -295,7 +295,8 @@ extension LogEngine {
             try disk.reserve(file, length: length + UInt64(options.slackBytes))
             try disk.write(file, at: 0, header.block().span.bytes)
             try disk.sync(file)
-            segments.append(Segment(number: number, file: file, firstSequence: nextSequence, length: length))
+            addSegment(Segment(number: number, file: file, firstSequence: nextSequence, length: length))
+            active = segments.count - 1
             reserved = length + UInt64(options.slackBytes)
             hasDamagedHeader = false
         } catch {
@@ -319,7 +320,7 @@ extension LogEngine {
             revertTurn()
             throw .readOnly
         }
-        let last = segments.count - 1
+        let last = active
         do throws(DiskError) {
             try disk.write(
                 segments[last].file, at: segments[last].length,
@@ -339,7 +340,7 @@ extension LogEngine {
     }
 
     private mutating func syncSegment() throws(LogError) {
-        do throws(DiskError) { try disk.sync(segments[segments.count - 1].file) } catch {
+        do throws(DiskError) { try disk.sync(segments[active].file) } catch {
             revertTurn()
             if error == .crashed { throw .disk(error) }
             readOnlyReason = .syncFailed(error)
@@ -360,7 +361,7 @@ extension LogEngine {
     mutating func beginTurn() {
         undo.removeAll(keepingCapacity: true)
         turnFirst = nextSequence
-        turnLength = segments.last?.length ?? 0
+        turnLength = segments.isEmpty ? 0 : segments[active].length
     }
 
     /// Takes back every write of this turn, as if it had not been asked for.
@@ -380,7 +381,7 @@ extension LogEngine {
         batchLeft = 0
         if nextSequence > turnFirst { nextSequence = turnFirst }
         if !segments.isEmpty, turnLength >= UInt64(Format.headerBlockBytes) {
-            segments[segments.count - 1].length = min(segments[segments.count - 1].length, turnLength)
+            segments[active].length = min(segments[active].length, turnLength)
         }
     }
 

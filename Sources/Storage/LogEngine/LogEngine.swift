@@ -9,8 +9,10 @@ public struct LogEngine: ~Copyable {
         var number: UInt64
         var file: DiskFile
         var firstSequence: UInt64
-        /// Bytes that hold records; of the last segment only what has been written to the disk.
+        /// Bytes that hold records; of the active segment only what has been written to the disk.
         var length: UInt64
+        /// It was removed: its file is closed and nothing may name its position any more.
+        var isRemoved = false
     }
 
     /// How the keys of a turn were before it.
@@ -26,15 +28,20 @@ public struct LogEngine: ~Copyable {
     let seed: UInt32
     let hasher: KeyHasher
 
+    /// Segments by position. A position is never moved or used again while the process lives, because slots name it.
     var segments: [Segment] = []
+    /// Positions of the segments that exist, in the order of the log.
+    var order: [Int] = []
+    /// The position of the segment that is written to.
+    var active = 0
     var namespaces: [UnsafeMutablePointer<NamespaceState>?] = [nil]
     var names: [[UInt8]: UInt32] = [:]
 
-    /// Records that are not yet handed to the disk; they follow the last segment's `length`.
+    /// Records that are not yet handed to the disk; they follow the active segment's `length`.
     var pending: UnsafeMutableRawPointer
     var pendingCount = 0
     var pendingCapacity: Int
-    /// Bytes of the last segment that cannot lack space.
+    /// Bytes of the active segment that cannot lack space.
     var reserved: UInt64 = 0
     /// The next record's sequence number.
     public internal(set) var nextSequence: UInt64 = 1
@@ -100,10 +107,10 @@ public struct LogEngine: ~Copyable {
     public var epoch: UInt64 { header.epoch }
 
     /// Segments on the disk.
-    public var segmentCount: Int { segments.count }
+    public var segmentCount: Int { order.count }
 
     /// Bytes of records, headers of segments included.
-    public var logBytes: UInt64 { segments.reduce(UInt64(pendingCount)) { $0 + $1.length } }
+    public var logBytes: UInt64 { order.reduce(UInt64(pendingCount)) { $0 + segments[$1].length } }
 
     /// Whether something was written that is not yet on stable storage.
     public var isDirty: Bool { durableSequence + 1 < nextSequence }

@@ -3,7 +3,7 @@ import Glibc
 import Linux
 import Simulation
 
-/// Segments as files of one directory.
+/// Segments as files of one directory. The number of a closed file is not used again.
 final class FileDisk: Disk {
     private struct Open {
         var descriptor: Int32
@@ -30,7 +30,7 @@ final class FileDisk: Disk {
     }
 
     deinit {
-        for file in files { _ = Glibc.close(file.descriptor) }
+        for number in files.indices { close(DiskFile(number: number)) }
         table.deallocate()
     }
 
@@ -58,6 +58,14 @@ final class FileDisk: Disk {
     func remove(_ name: String) throws(DiskError) {
         guard unlink(directory + "/" + name) == 0 else { throw .failed(errno) }
         do { try File.syncDirectory(directory) } catch { throw .failed(error.errno.rawValue) }
+    }
+
+    func close(_ file: DiskFile) {
+        guard files[file.number].descriptor >= 0 else { return }
+        zg_db_unmap(files[file.number].mapped, mapBytes)
+        _ = Glibc.close(files[file.number].descriptor)
+        (files[file.number].descriptor, files[file.number].mapped) = (-1, nil)
+        table[file.number] = (-1, nil)
     }
 
     func length(_ file: DiskFile) throws(DiskError) -> UInt64 {

@@ -22,6 +22,10 @@ enum Limits {
     static let scanCountMax = 10_000
     /// How long after the last write the log gets a mark.
     static let markNanoseconds: UInt64 = 1_000_000_000
+    /// Bytes of one slice of work that nobody waits for: about a millisecond.
+    static let maintenanceBytes = 512 << 10
+    /// How often there is such a slice while somebody always waits: a tenth of the time at most.
+    static let maintenanceNanoseconds: UInt64 = 10_000_000
     /// Time between background syncs with `--sync none`, so that the end of the log stays short of days.
     static let lazySyncNanoseconds: UInt64 = 30_000_000_000
 }

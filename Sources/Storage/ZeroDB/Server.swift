@@ -56,6 +56,9 @@ struct Server: ~Copyable {
     let started: UInt64
     var lastWrite: UInt64 = 0
     var lastSync: UInt64 = 0
+    var lastMaintenance: UInt64 = 0
+    /// Whether the engine has work that nobody waits for.
+    var hasWork = false
     var syncingSequence: UInt64?
     var wasReadOnly = false
     var isStopping = false
@@ -121,12 +124,13 @@ struct Server: ~Copyable {
             resumeWaiting()
             endTurn()
             housekeeping()
+            maintain(isIdle: count == 0 && waiting.isEmpty)
         }
         stop()
     }
 
     private func timeout() -> Int32 {
-        if !waiting.isEmpty { return 0 }
+        if !waiting.isEmpty || hasWork { return 0 }
         if settings.sync == .none { return engine.isDirty ? 5000 : 60_000 }
         return engine.needsMark || engine.isDirty ? 100 : 60_000
     }
@@ -343,6 +347,14 @@ struct Server: ~Copyable {
                 if error != .full { EventLog.warning("mark_failed", "error=\(error)") }
             }
         }
+    }
+
+    /// One slice of what nobody waits for: at once when nobody does, and under load now and then, because a log that
+    /// is only written to needs it most.
+    private mutating func maintain(isIdle: Bool) {
+        guard isIdle || monotonic &- lastMaintenance >= Limits.maintenanceNanoseconds else { return }
+        lastMaintenance = monotonic
+        hasWork = engine.maintain(now: now, budget: Limits.maintenanceBytes)
     }
 
     private mutating func backgroundSync() {

@@ -29,6 +29,8 @@ int64_t zg_db_raise_files(void);
 int zg_db_copy_mapped(void *to, const void *from, size_t length);
 /// A read-only shared mapping of so many bytes of a file, which may still be shorter; NULL if there is none.
 const void *zg_db_map(int fd, size_t length);
+/// Ends such a mapping; NULL is none.
+void zg_db_unmap(const void *at, size_t length);
 
 /// A thread that makes one file durable at a time.
 typedef struct zg_db_syncer zg_db_syncer_t;

@@ -1,0 +1,25 @@
+import Simulation
+
+extension LogEngine {
+    /// Puts a segment behind the others of the log.
+    mutating func addSegment(_ segment: Segment) {
+        order.append(segments.count)
+        segments.append(segment)
+    }
+
+    /// Removes a sealed segment's file; no slot may point to it any more. Its position stays, dead.
+    mutating func removeSegment(at position: Int) throws(LogError) {
+        precondition(position != active && !segments[position].isRemoved)
+        segments[position].isRemoved = true
+        order.removeAll { $0 == position }
+        let (number, file) = (segments[position].number, segments[position].file)
+        defer { disk.close(file) }
+        try disk.removing(Format.name(segment: number))
+    }
+
+    /// One slice of work that nobody waits for; about `budget` bytes are read and written. True if there is more.
+    public mutating func maintain(now: UInt64, budget: Int) -> Bool {
+        guard readOnlyReason == nil, !turnHasWrites else { return false }
+        return false
+    }
+}
