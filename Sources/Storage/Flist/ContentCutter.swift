@@ -17,8 +17,9 @@ public struct ContentCutter: Sendable {
         let seed = Array("zero/flist/gear/1".utf8) + [UInt8(index)]
         return SHA256.hash(seed).bytes[..<8].enumerated().reduce(0) { $0 | UInt64($1.element) << UInt64(8 * $1.offset) }
     }
-    private static let strict: UInt64 = ~0 << 44
-    private static let easy: UInt64 = ~0 << 48
+    /// Below these limits the 20 and the 16 highest bits are zero.
+    private static let strict: UInt64 = 1 << 44
+    private static let easy: UInt64 = 1 << 48
 
     private var held: [UInt8] = []
 
@@ -60,19 +61,44 @@ public struct ContentCutter: Sendable {
         return gear.withUnsafeBufferPointer { gear in
             var hash: UInt64 = 0
             var index = start + least
-            let middle = start + min(available, usual)
-            while index < middle {
-                hash = (hash << 1) &+ gear[Int(bytes[index])]
-                index += 1
-                if hash & strict == 0 { return index - start }
-            }
-            let end = start + available
-            while index < end {
-                hash = (hash << 1) &+ gear[Int(bytes[index])]
-                index += 1
-                if hash & easy == 0 { return index - start }
+            if find(bytes, &index, until: start + min(available, usual), gear, &hash, below: strict)
+                || find(bytes, &index, until: start + available, gear, &hash, below: easy)
+            {
+                return index - start
             }
             return available
         }
+    }
+
+    /// Moves `index` behind the first byte after which `hash` is below a limit; false when none is before `end`. Four bytes
+    /// a turn: this loop sees most bytes of an import.
+    @inline(__always)
+    private static func find(
+        _ bytes: UnsafeBufferPointer<UInt8>, _ index: inout Int, until end: Int, _ gear: UnsafeBufferPointer<UInt64>,
+        _ hash: inout UInt64, below limit: UInt64
+    ) -> Bool {
+        while index &+ 4 <= end {
+            let first = hash &+ hash &+ gear[Int(bytes[index])]
+            if first < limit { return found(&index, 1) }
+            let second = first &+ first &+ gear[Int(bytes[index &+ 1])]
+            if second < limit { return found(&index, 2) }
+            let third = second &+ second &+ gear[Int(bytes[index &+ 2])]
+            if third < limit { return found(&index, 3) }
+            hash = third &+ third &+ gear[Int(bytes[index &+ 3])]
+            if hash < limit { return found(&index, 4) }
+            index &+= 4
+        }
+        while index < end {
+            hash = hash &+ hash &+ gear[Int(bytes[index])]
+            index &+= 1
+            if hash < limit { return true }
+        }
+        return false
+    }
+
+    @inline(__always)
+    private static func found(_ index: inout Int, _ count: Int) -> Bool {
+        index &+= count
+        return true
     }
 }

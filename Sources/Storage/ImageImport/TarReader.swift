@@ -30,7 +30,8 @@ struct TarMember {
 final class TarReader {
     private let source: any ByteSource
     private let subject: String
-    private var buffer = [UInt8](repeating: 0, count: 1 << 20)
+    /// Small enough to stay in the processor's cache between being filled and being cut.
+    private var buffer = [UInt8](repeating: 0, count: 1 << 17)
     private var start = 0
     private var end = 0
     /// Bytes of the current member's content and padding that were not given out.
