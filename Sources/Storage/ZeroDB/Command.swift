@@ -5,6 +5,7 @@ enum Command: UInt8, CaseIterable {
     case ping, echo, hello, auth, select, epoch, next, quit, reset, time, info, command, client, config
     case nsnew, nsdel, nslist, nsinfo, nsset, nsfence, flush
     case status, metrics
+    case listen, unlisten, doors
 
     /// Name on the wire.
     var name: StaticString {
@@ -44,6 +45,9 @@ enum Command: UInt8, CaseIterable {
         case .flush: "FLUSH"
         case .status: "DB.STATUS"
         case .metrics: "DB.METRICS"
+        case .listen: "LISTEN"
+        case .unlisten: "UNLISTEN"
+        case .doors: "DOORS"
         }
     }
 
@@ -56,6 +60,9 @@ enum Command: UInt8, CaseIterable {
         case .mset: -3
         case .dbsize, .next, .quit, .reset, .time, .flush, .nslist: 1
         case .nsset: 4
+        case .listen: 3
+        case .unlisten: 2
+        case .doors: 1
         case .nsfence: 3
         case .unknown, .ping, .hello, .auth, .epoch, .info, .command, .status, .metrics: -1
         }
@@ -65,7 +72,7 @@ enum Command: UInt8, CaseIterable {
     var role: UInt8 {
         switch self {
         case .set, .mset, .del, .flush, .nsfence: Role.readWrite
-        case .nsnew, .nsdel, .nslist, .nsset, .status, .metrics: Role.admin
+        case .nsnew, .nsdel, .nslist, .nsset, .status, .metrics, .listen, .unlisten, .doors: Role.admin
         default: Role.readOnly
         }
     }

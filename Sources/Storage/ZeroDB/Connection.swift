@@ -64,6 +64,10 @@ struct Connection {
     var isHeld = false
     /// The writer's epoch, for namespaces with a fence.
     var epoch: UInt64 = 0
+    /// Whether descriptors may come with its bytes: an administrator on a Unix socket.
+    var takesDescriptors = false
+    /// A descriptor that came and was not used yet; -1 if none.
+    var received: Int32 = -1
     /// Where in the output this turn's first reply stands that is only true if the turn is committed; -1 if none.
     var uncertain = -1
 
@@ -87,6 +91,7 @@ struct Connection {
     func free() {
         input.deallocate()
         output.deallocate()
+        if received >= 0 { _ = Glibc.close(received) }
         _ = Glibc.close(descriptor)
     }
 

@@ -20,6 +20,10 @@ enum Limits {
     static let replyBytesMax = 64 << 20
     /// Keys of one SCAN reply.
     static let scanCountMax = 10_000
+    /// Doors that other processes handed over: one or two a tenant of a node.
+    static let doorsMax = 4096
+    /// Bytes of a door's label.
+    static let doorLabelBytes = 128
     /// How long after the last write the log gets a mark.
     static let markNanoseconds: UInt64 = 1_000_000_000
     /// Bytes of one slice of work that nobody waits for: about a millisecond.

@@ -21,14 +21,15 @@ extension Server {
                 continue
             }
             if listener.isTCP { zg_db_nodelay(descriptor) }
-            admit(descriptor, access.namespace, access.role)
+            admit(descriptor, access.namespace, access.role, isUnix: !listener.isTCP)
         }
     }
 
-    private mutating func admit(_ descriptor: Int32, _ namespace: UInt32, _ role: UInt8) {
+    private mutating func admit(_ descriptor: Int32, _ namespace: UInt32, _ role: UInt8, isUnix: Bool) {
         let connection = UnsafeMutablePointer<Connection>.allocate(capacity: 1)
         connection.initialize(
             to: Connection(descriptor: descriptor, id: nextConnection, namespace: namespace, role: role))
+        connection.pointee.takesDescriptors = isUnix && role == Role.admin
         nextConnection += 1
         connections[Int(descriptor)] = connection
         connectionCount += 1
@@ -40,12 +41,15 @@ extension Server {
     private func access(_ listener: Listener, _ descriptor: Int32) -> (namespace: UInt32, role: UInt8)? {
         let ordinary = engine.namespace(named: Array("default".utf8)) ?? 1
         if case .admin = listener.kind { return (ordinary, Role.admin) }
+        if case .handed(let name, _) = listener.kind {
+            return engine.namespace(named: name).map { ($0, Role.readWrite) }
+        }
         var (pid, uid, gid): (Int32, UInt32, UInt32) = (0, 0, 0)
         guard zg_peer(descriptor, &pid, &uid, &gid) == 0 else { return nil }
         switch listener.kind {
-        case .admin: return (ordinary, Role.admin)
+        case .admin, .handed: return nil
         case .peers:
-            if uid == 0 || uid == geteuid() { return (ordinary, Role.admin) }
+            if uid == 0 || uid == geteuid() || settings.admins.contains(uid) { return (ordinary, Role.admin) }
             guard let allowed = settings.allowances.first(where: { $0.uid == uid }),
                 let namespace = engine.namespace(named: Array(allowed.namespace.utf8))
             else { return nil }

@@ -78,6 +78,9 @@ extension Server {
         case .nsset: changeNamespace(connection)
         case .nsfence: fence(connection)
         case .flush: flushNamespace(connection)
+        case .listen: openDoor(connection)
+        case .unlisten: closeDoor(connection)
+        case .doors: listDoors(connection)
         case .status: connection.pointee.bulk(statusText())
         case .metrics: connection.pointee.bulk(metricsText())
         default: break

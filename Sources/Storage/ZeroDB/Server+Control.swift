@@ -189,6 +189,7 @@ extension Server {
                 return
             }
             try engine.removeNamespace(id, time: now)
+            closeDoors(of: name)
             connection.pointee.ok()
         } catch { failControl(connection, error) }
     }

@@ -15,6 +15,8 @@ struct Server: ~Copyable {
             case admin
             case peers
             case door(namespace: [UInt8], uid: UInt32?)
+            /// Handed over with `LISTEN`.
+            case handed(namespace: [UInt8], label: [UInt8])
         }
         var descriptor: Int32
         var kind: Kind
@@ -103,8 +105,9 @@ struct Server: ~Copyable {
     }
 
     mutating func watch(_ listener: Listener) {
-        listeners.append(listener)
-        let token = Self.listenerToken + UInt64(listeners.count - 1)
+        let index = listeners.firstIndex { !$0.isOpen } ?? listeners.count
+        if index < listeners.count { listeners[index] = listener } else { listeners.append(listener) }
+        let token = Self.listenerToken + UInt64(index)
         _ = zg_epoll_control(epoll, 1, listener.descriptor, UInt32(ZG_READABLE), token)
     }
 
@@ -147,7 +150,8 @@ struct Server: ~Copyable {
             _ = zg_eventfd_clear(syncWake)
             collectSync()
         } else {
-            accept(listeners[Int(event.token - Self.listenerToken)])
+            let listener = listeners[Int(event.token - Self.listenerToken)]
+            if listener.isOpen { accept(listener) }
         }
     }
 
@@ -164,8 +168,11 @@ struct Server: ~Copyable {
         connection.pointee.reserveInput(2048)
         while budget > 0 {
             let room = connection.pointee.inputCapacity - connection.pointee.inputEnd
-            let got = zg_db_receive(
-                connection.pointee.descriptor, connection.pointee.input + connection.pointee.inputEnd, room)
+            let got =
+                connection.pointee.takesDescriptors
+                ? receiveWithDescriptor(connection, room)
+                : zg_db_receive(
+                    connection.pointee.descriptor, connection.pointee.input + connection.pointee.inputEnd, room)
             if got == -Int(EAGAIN) { break }
             if got <= 0 {
                 // Its own half is closed; what it asked before that is still answered.
@@ -382,7 +389,7 @@ struct Server: ~Copyable {
         tick()
         EventLog.info("stopping")
         do throws(LogError) { try engine.close(time: now) } catch { EventLog.error("close_failed", "error=\(error)") }
-        for listener in listeners {
+        for listener in listeners where listener.isOpen {
             _ = Glibc.close(listener.descriptor)
             if let path = listener.path { unlink(path) }
         }

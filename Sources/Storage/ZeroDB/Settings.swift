@@ -40,6 +40,8 @@ public struct Settings: Sendable {
     public var segmentBytes = 256 << 20
     /// Who may come over the Unix socket.
     public var allowances: [Allowance] = []
+    /// Uids that administrate over the Unix socket, beside root and the own one.
+    public var admins: [UInt32] = []
     /// Sockets bound to a namespace.
     public var doors: [Door] = []
 
@@ -59,6 +61,7 @@ public struct Settings: Sendable {
           --sync-interval N    milliseconds of interval (default 1000)
           --segment-size N     bytes of a segment, 32 MiB to 4 GiB (default 268435456)
           --allow UID:NS[:ro]  a uid that uses one namespace over --socket; again for more
+          --admin UID          a uid that administrates over --socket; again for more
           --door NS=PATH[:MODE[:UID]]
                                a Unix socket bound to one namespace, mode 0600 by default; with UID only
                                that uid and root may come in; again for more
@@ -129,6 +132,9 @@ extension Settings {
             }
             segmentBytes = Int(number) & ~4095
         case "--allow": allowances.append(try Self.allowance(value))
+        case "--admin":
+            guard let uid = UInt32(value) else { throw Self.wrong(name, "is a uid, not '\(value)'") }
+            admins.append(uid)
         case "--door": doors.append(try Self.door(value))
         default: throw SettingsError(description: "unknown option \(name)\(Self.nearest(name))")
         }
@@ -179,6 +185,7 @@ extension Settings {
     private static func nearest(_ name: String) -> String {
         let known = [
             "--data", "--socket", "--port", "--listen", "--sync", "--sync-interval", "--segment-size", "--allow",
+            "--admin",
             "--door",
             "--print-config", "--help", "--version",
         ]
@@ -210,6 +217,7 @@ extension Settings {
         if sync == .interval { lines.append("--sync-interval \(syncMilliseconds)") }
         lines.append("--segment-size \(segmentBytes)")
         for item in allowances { lines.append("--allow \(item.uid):\(item.namespace)\(item.isReadOnly ? ":ro" : "")") }
+        for uid in admins { lines.append("--admin \(uid)") }
         for door in doors {
             let owner = door.uid.map { ":\($0)" } ?? ""
             lines.append("--door \(door.namespace)=\(door.path):0\(String(door.mode, radix: 8))\(owner)")
