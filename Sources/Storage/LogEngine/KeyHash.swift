@@ -1,8 +1,9 @@
-/// SipHash-2-4 with 128 bits of output: what the index knows of a key. It is keyed by the device, so that nobody who
-/// writes keys can make two of them meet; a read compares the key itself all the same.
+/// 104 bits of SipHash-2-4 with 128 bits of output: what the index knows of a key. It is keyed by the device, so that
+/// nobody who writes keys can make two of them meet; a read compares the key itself all the same.
 struct KeyHash: Equatable {
-    var high: UInt64
-    var low: UInt64
+    let high: UInt64
+    /// The low half's highest 40 bits, as a number.
+    let low: UInt64
 }
 
 /// The key of the hash.
@@ -31,6 +32,13 @@ struct KeyHasher {
     }
 
     func hash(_ key: UnsafeRawBufferPointer) -> KeyHash {
+        let whole = output(key)
+        return KeyHash(high: whole.0, low: whole.1 >> 24)
+    }
+
+    /// All 128 bits.
+    @inline(__always)
+    func output(_ key: UnsafeRawBufferPointer) -> (UInt64, UInt64) {
         var v0 = k0 ^ 0x736f_6d65_7073_6575
         var v1 = k1 ^ 0x646f_7261_6e64_6f6d ^ 0xee
         var v2 = k0 ^ 0x6c79_6765_6e65_7261
@@ -61,6 +69,6 @@ struct KeyHasher {
         let first = v0 ^ v1 ^ v2 ^ v3
         v1 ^= 0xdd
         for _ in 0..<4 { Self.round(&v0, &v1, &v2, &v3) }
-        return KeyHash(high: first, low: v0 ^ v1 ^ v2 ^ v3)
+        return (first, v0 ^ v1 ^ v2 ^ v3)
     }
 }

@@ -1,176 +1,317 @@
-/// Where the current version of one key lies: 40 bytes. A slot whose sequence is 0 is empty.
-struct Slot {
-    static let tombstone: UInt8 = 1
-    static let damaged: UInt8 = 2
-
-    var high: UInt64 = 0
-    var low: UInt64 = 0
-    var sequence: UInt64 = 0
-    /// Position in the engine's list of segments.
-    var segment: UInt32 = 0
-    /// Offset in the segment, in units of 8 bytes.
-    var unit: UInt32 = 0
-    var valueLength: UInt32 = 0
-    var extraLength: UInt16 = 0
-    var keyLength: UInt8 = 0
-    var flags: UInt8 = 0
-
-    var isTombstone: Bool { flags & Slot.tombstone != 0 }
-    var isDamaged: Bool { flags & Slot.damaged != 0 }
-    var offset: UInt64 { UInt64(unit) * 8 }
-    var headBytes: Int { Format.recordHeaderBytes + Int(keyLength) + Int(extraLength) }
-    /// What the key counts towards a quota.
-    var payloadBytes: UInt64 { isTombstone ? 0 : UInt64(valueLength) + UInt64(keyLength) }
-}
-
 /// A hash table that never moves more than 4096 entries at once: many small open-addressing tables under a directory
-/// by the hash's high bits. A full table doubles, and at its largest splits in two.
+/// by the hash's high bits. A full table grows by an eighth, and at its largest splits in two.
+///
+/// Within a table slots stand in the order of their hashes, each at its home or as near behind it as the others let it:
+/// a search ends at the first larger hash, so a table may be nine tenths full, and a scan needs no sorting.
 struct KeyIndex: ~Copyable {
     static let firstCapacity = 16
     static let capacityMax = 4096
+    /// The largest table whose memory is the heap's; namespaces of few keys then take few bytes.
+    private static let smallCapacityMax = 1024
 
-    struct Shard {
+    private struct Table {
+        /// The slot before the first one holds the count in its first word.
         var slots: UnsafeMutablePointer<Slot>
-        var capacity: Int
-        var count: Int
+        var capacity: UInt32
         /// How many high bits all keys of this table share.
-        var depth: Int
+        var depth: UInt32
+
+        @inline(__always)
+        var count: Int {
+            get { UnsafeMutableRawPointer(slots - 1).load(as: Int.self) }
+            nonmutating set { UnsafeMutableRawPointer(slots - 1).storeBytes(of: newValue, as: Int.self) }
+        }
+        @inline(__always)
+        var extent: Int { KeyIndex.extent(Int(capacity)) }
+
+        /// Where a hash belongs: its bits behind the shared ones, as a fraction of the capacity.
+        @inline(__always)
+        func home(_ high: UInt64) -> Int {
+            Int(truncatingIfNeeded: (((high &<< UInt64(depth)) >> 32) &* UInt64(capacity)) >> 32)
+        }
     }
 
-    private var directory: UnsafeMutablePointer<UnsafeMutablePointer<Shard>>
+    private var directory: UnsafeMutablePointer<Table>
     private var depth = 0
+    private var arena = SlotArena()
     /// Entries, tombstones included.
     private(set) var count = 0
 
     init() {
         directory = .allocate(capacity: 1)
-        directory.initialize(to: Self.makeShard(capacity: Self.firstCapacity, depth: 0))
+        directory.initialize(to: Self.small(Self.firstCapacity))
     }
 
     deinit {
         var position = 0
         while position < 1 << depth {
-            let shard = directory[position]
-            position += 1 << (depth - shard.pointee.depth)
-            shard.pointee.slots.deallocate()
-            shard.deallocate()
+            let table = directory[position]
+            position += 1 << (depth - Int(table.depth))
+            if Int(table.capacity) <= Self.smallCapacityMax { (table.slots - 1).deallocate() }
         }
         directory.deallocate()
     }
 
-    private static func makeShard(capacity: Int, depth: Int) -> UnsafeMutablePointer<Shard> {
-        let slots = UnsafeMutablePointer<Slot>.allocate(capacity: capacity)
-        slots.initialize(repeating: Slot(), count: capacity)
-        let shard = UnsafeMutablePointer<Shard>.allocate(capacity: 1)
-        shard.initialize(to: Shard(slots: slots, capacity: capacity, count: 0, depth: depth))
-        return shard
+    /// Slots of a table with those behind its capacity, where the last runs end.
+    private static func extent(_ capacity: Int) -> Int {
+        capacity + (capacity <= smallCapacityMax ? 4 + capacity / 4 : 64)
+    }
+
+    /// A capacity that so many entries fill to four fifths.
+    private static func capacity(for count: Int) -> Int {
+        let wanted = count * 5 / 4 + 1
+        let step = wanted <= smallCapacityMax ? 8 : 128
+        return max(firstCapacity, (wanted + step - 1) / step * step)
+    }
+
+    private static func small(_ capacity: Int) -> Table {
+        let memory = UnsafeMutablePointer<Slot>.allocate(capacity: 1 + extent(capacity))
+        memory.initialize(repeating: Slot(), count: 1 + extent(capacity))
+        return Table(slots: memory + 1, capacity: UInt32(capacity), depth: 0)
+    }
+
+    private mutating func large(_ capacity: Int, depth: UInt32) -> Table {
+        let memory = arena.block().bindMemory(to: Slot.self, capacity: SlotArena.blockBytes / MemoryLayout<Slot>.stride)
+        return Table(slots: memory + 1, capacity: UInt32(capacity), depth: depth)
     }
 
     @inline(__always)
-    private func position(_ high: UInt64) -> Int { depth == 0 ? 0 : Int(high >> UInt64(64 - depth)) }
+    private func position(_ high: UInt64) -> Int {
+        depth == 0 ? 0 : Int(truncatingIfNeeded: high &>> UInt64(64 - depth))
+    }
 
-    /// The slot of a key, if it has one.
+    /// The slot of a key, if it has one; valid until the next insertion or removal.
     @inline(__always)
     func find(_ hash: KeyHash) -> UnsafeMutablePointer<Slot>? {
-        let shard = directory[position(hash.high)]
-        let mask = shard.pointee.capacity - 1
-        let slots = shard.pointee.slots
-        var index = Int(truncatingIfNeeded: hash.low) & mask
-        while slots[index].sequence != 0 {
-            if slots[index].low == hash.low && slots[index].high == hash.high { return slots + index }
-            index = (index + 1) & mask
+        let table = directory[position(hash.high)]
+        let wanted = ~hash.high
+        var slot = table.slots + table.home(hash.high)
+        while slot.pointee.inverse > wanted { slot += 1 }
+        while slot.pointee.inverse == wanted && !slot.pointee.isEmpty {
+            if slot.pointee.low == hash.low { return slot }
+            slot += 1
         }
         return nil
     }
 
     /// Puts a slot whose key is not there yet.
     mutating func insert(_ slot: Slot) {
-        precondition(slot.sequence != 0)
-        var shard = directory[position(slot.high)]
-        while (shard.pointee.count + 1) * 4 > shard.pointee.capacity * 3 {
-            grow(shard, position(slot.high))
-            shard = directory[position(slot.high)]
+        precondition(!slot.isEmpty)
+        while true {
+            let at = position(slot.high)
+            let table = directory[at]
+            if (table.count + 1) * 10 <= Int(table.capacity) * 9, Self.place(slot, table) { break }
+            grow(at)
         }
-        Self.place(slot, shard)
         count += 1
+    }
+
+    /// Puts a slot among the others in order; false if there is no room behind the table.
+    private static func place(_ slot: Slot, _ table: Table) -> Bool {
+        let slots = table.slots
+        let end = table.extent - 1
+        var index = table.home(slot.high)
+        while slots[index].inverse > slot.inverse { index += 1 }
+        var free = index
+        while !slots[free].isEmpty { free += 1 }
+        // The last slot of a table stays empty, so that every search ends.
+        guard free < end else { return false }
+        if free > index { (slots + index + 1).update(from: slots + index, count: free - index) }
+        slots[index] = slot
+        table.count += 1
+        return true
     }
 
     /// Takes a key out; the slots behind it close the gap.
     mutating func remove(_ hash: KeyHash) {
         guard let found = find(hash) else { return }
-        let shard = directory[position(hash.high)]
-        let mask = shard.pointee.capacity - 1
-        let slots = shard.pointee.slots
-        var hole = found - slots
-        var index = (hole + 1) & mask
-        while slots[index].sequence != 0 {
-            let home = Int(truncatingIfNeeded: slots[index].low) & mask
-            if (index - home) & mask >= (index - hole) & mask {
-                slots[hole] = slots[index]
-                hole = index
-            }
-            index = (index + 1) & mask
-        }
-        slots[hole] = Slot()
-        shard.pointee.count -= 1
+        let at = position(hash.high)
+        let table = directory[at]
+        let slots = table.slots
+        let hole = found - slots
+        var end = hole + 1
+        while !slots[end].isEmpty, table.home(slots[end].high) < end { end += 1 }
+        (slots + hole).update(from: slots + hole + 1, count: end - hole - 1)
+        slots[end - 1] = Slot()
+        table.count -= 1
         count -= 1
+        if table.capacity > Self.smallCapacityMax, table.count * 5 < Int(table.capacity) * 2 { shrink(at) }
     }
 
-    private static func place(_ slot: Slot, _ shard: UnsafeMutablePointer<Shard>) {
-        let mask = shard.pointee.capacity - 1
-        let slots = shard.pointee.slots
-        var index = Int(truncatingIfNeeded: slot.low) & mask
-        while slots[index].sequence != 0 { index = (index + 1) & mask }
-        slots[index] = slot
-        shard.pointee.count += 1
-        precondition(shard.pointee.count < shard.pointee.capacity)
-    }
-
-    private mutating func grow(_ shard: UnsafeMutablePointer<Shard>, _ position: Int) {
-        // 48 shared bits mean that splitting does not separate; such keys cannot be made without the device's secret.
-        if shard.pointee.capacity < Self.capacityMax || shard.pointee.depth >= 48 {
-            let old = shard.pointee
-            let larger = Self.makeShard(capacity: old.capacity * 2, depth: old.depth)
-            for index in 0..<old.capacity where old.slots[index].sequence != 0 { Self.place(old.slots[index], larger) }
-            old.slots.deallocate()
-            shard.pointee = larger.pointee
-            larger.deallocate()
-        } else {
-            split(shard, position)
-        }
-    }
-
-    private mutating func split(_ shard: UnsafeMutablePointer<Shard>, _ position: Int) {
-        var position = position
-        if shard.pointee.depth == depth {
-            let wider = UnsafeMutablePointer<UnsafeMutablePointer<Shard>>.allocate(capacity: 2 << depth)
-            for index in 0..<(1 << depth) {
-                (wider + 2 * index).initialize(to: directory[index])
-                (wider + 2 * index + 1).initialize(to: directory[index])
+    /// How far slots stand behind their homes on average: what a search walks.
+    var displacement: Double {
+        var total = 0
+        var position = 0
+        while position < 1 << depth {
+            let table = directory[position]
+            position += 1 << (depth - Int(table.depth))
+            for index in 0..<table.extent where !table.slots[index].isEmpty {
+                total += index - table.home(table.slots[index].high)
             }
-            directory.deallocate()
-            directory = wider
-            depth += 1
-            position *= 2
         }
-        let old = shard.pointee
-        let halves = (
-            Self.makeShard(capacity: Self.capacityMax, depth: old.depth + 1),
-            Self.makeShard(capacity: Self.capacityMax, depth: old.depth + 1)
-        )
-        let bit = UInt64(1) << UInt64(63 - old.depth)
-        for index in 0..<old.capacity where old.slots[index].sequence != 0 {
-            Self.place(old.slots[index], old.slots[index].high & bit == 0 ? halves.0 : halves.1)
-        }
-        let span = 1 << (depth - old.depth)
-        let start = position & ~(span - 1)
-        for index in 0..<span / 2 {
-            directory[start + index] = halves.0
-            directory[start + span / 2 + index] = halves.1
-        }
-        old.slots.deallocate()
-        shard.deallocate()
+        return Double(total) / Double(max(1, count))
     }
+
+    // MARK: Growth
+
+    private mutating func grow(_ at: Int) {
+        let old = directory[at]
+        var capacity = max(Self.capacity(for: old.count), Int(old.capacity) + 8)
+        if capacity > Self.capacityMax, old.capacity < Self.capacityMax { capacity = Self.capacityMax }
+        while capacity <= Self.capacityMax {
+            if capacity > Self.smallCapacityMax { capacity = (capacity + 127) / 128 * 128 }
+            if Self.fits(old, old.depth, UInt32(capacity), 0..<old.extent) {
+                resize(at, capacity)
+                return
+            }
+            capacity += 128
+        }
+        split(at)
+    }
+
+    /// Gives back memory of a table that lost most of its keys.
+    private mutating func shrink(_ at: Int) {
+        let old = directory[at]
+        let capacity = max(Self.capacity(for: old.count), Self.smallCapacityMax + 128)
+        guard capacity < Int(old.capacity), Self.fits(old, old.depth, UInt32(capacity), 0..<old.extent) else { return }
+        resize(at, capacity)
+    }
+
+    private mutating func resize(_ at: Int, _ capacity: Int) {
+        var table = directory[at]
+        if capacity <= Self.smallCapacityMax || table.capacity <= Self.smallCapacityMax {
+            let old = table
+            table = capacity <= Self.smallCapacityMax ? Self.small(capacity) : large(capacity, depth: old.depth)
+            table.depth = old.depth
+            Self.copy(old, 0..<old.extent, to: table)
+            (old.slots - 1).deallocate()
+        } else {
+            Self.spread(table.slots, from: table.extent, to: capacity, depth: table.depth)
+            let isSmaller = capacity < Int(table.capacity)
+            table.capacity = UInt32(capacity)
+            if isSmaller { Self.release(table) }
+        }
+        point(at, to: table)
+    }
+
+    private static func release(_ table: Table) {
+        SlotArena.release(
+            UnsafeMutableRawPointer(table.slots - 1), from: (1 + table.extent) * MemoryLayout<Slot>.stride)
+    }
+
+    /// Makes all entries of the directory that shared a table name its successor.
+    private func point(_ at: Int, to table: Table) {
+        let span = 1 << (depth - Int(table.depth))
+        let start = at & ~(span - 1)
+        for index in start..<start + span { directory[index] = table }
+    }
+
+    private mutating func split(_ at: Int) {
+        var at = at
+        if Int(directory[at].depth) == depth {
+            widen()
+            at *= 2
+        }
+        let old = directory[at]
+        precondition(old.depth < 48, "keys that share 48 bits cannot be made without the device's secret")
+        let bit = UInt64(1) << UInt64(63 - old.depth)
+        var middle = 0
+        var lower = 0
+        for index in 0..<old.extent where !old.slots[index].isEmpty {
+            if old.slots[index].high & bit != 0 { break }
+            lower += 1
+            middle = index + 1
+        }
+        let upper = old.count - lower
+        let depth = old.depth + 1
+        let capacities = (
+            Self.half(old, depth, 0..<middle, lower), Self.half(old, depth, middle..<old.extent, upper)
+        )
+        let right = large(capacities.1, depth: depth)
+        Self.copy(old, middle..<old.extent, to: right)
+        (old.slots + middle).update(repeating: Slot(), count: old.extent - middle)
+        Self.spread(old.slots, from: old.extent, to: capacities.0, depth: depth)
+        let left = Table(slots: old.slots, capacity: UInt32(capacities.0), depth: depth)
+        left.count = lower
+        Self.release(left)
+        let span = 1 << (self.depth - Int(old.depth))
+        let start = at & ~(span - 1)
+        point(start, to: left)
+        point(start + span / 2, to: right)
+    }
+
+    /// The capacity for one half of a table that is split.
+    private static func half(_ table: Table, _ depth: UInt32, _ range: Range<Int>, _ count: Int) -> Int {
+        var capacity = max(Self.capacity(for: count), smallCapacityMax + 128)
+        while capacity < capacityMax, !fits(table, depth, UInt32(capacity), range) { capacity += 128 }
+        return min(capacity, capacityMax)
+    }
+
+    private mutating func widen() {
+        let wider = UnsafeMutablePointer<Table>.allocate(capacity: 2 << depth)
+        for index in 0..<(1 << depth) {
+            (wider + 2 * index).initialize(to: directory[index])
+            (wider + 2 * index + 1).initialize(to: directory[index])
+        }
+        directory.deallocate()
+        directory = wider
+        depth += 1
+    }
+
+    /// Whether some slots of a table would find room in one of another capacity or depth.
+    private static func fits(_ table: Table, _ depth: UInt32, _ capacity: UInt32, _ range: Range<Int>) -> Bool {
+        let wanted = Table(slots: table.slots, capacity: capacity, depth: depth)
+        var next = 0
+        for index in range where !table.slots[index].isEmpty {
+            next = max(next, wanted.home(table.slots[index].high)) + 1
+        }
+        return next < wanted.extent - 1
+    }
+
+    /// Copies some slots of a table to an empty one.
+    private static func copy(_ table: Table, _ range: Range<Int>, to target: Table) {
+        var next = 0
+        var count = 0
+        for index in range where !table.slots[index].isEmpty {
+            let place = max(next, target.home(table.slots[index].high))
+            target.slots[place] = table.slots[index]
+            next = place + 1
+            count += 1
+        }
+        target.count = count
+        precondition(next < target.extent)
+    }
+
+    /// Moves slots within their memory to where another capacity wants them: first all to the end, then each to its
+    /// place, which never lies behind where it waits.
+    private static func spread(_ slots: UnsafeMutablePointer<Slot>, from extent: Int, to capacity: Int, depth: UInt32) {
+        let wanted = Table(slots: slots, capacity: UInt32(capacity), depth: depth)
+        let end = max(extent, wanted.extent)
+        var write = end
+        var read = extent
+        while read > 0 {
+            read -= 1
+            if slots[read].isEmpty { continue }
+            write -= 1
+            slots[write] = slots[read]
+        }
+        var next = 0
+        while write < end {
+            let slot = slots[write]
+            let place = max(next, wanted.home(slot.high))
+            precondition(place <= write)
+            while next < place {
+                slots[next] = Slot()
+                next += 1
+            }
+            slots[place] = slot
+            next = place + 1
+            write += 1
+        }
+        (slots + next).update(repeating: Slot(), count: end - next)
+    }
+
+    // MARK: Scan
 
     /// Slots in the order of their hashes from `cursor` on: at least `count` of them unless the end comes first, and
     /// all that share a high half. Returns the cursor to go on from, 0 at the end. A key that stays is seen exactly
@@ -179,25 +320,15 @@ struct KeyIndex: ~Copyable {
         found.removeAll(keepingCapacity: true)
         var cursor = cursor
         while true {
-            let place = position(cursor)
-            let shard = directory[place].pointee
-            let before = found.count
-            for index in 0..<shard.capacity where shard.slots[index].sequence != 0 && shard.slots[index].high >= cursor
-            {
-                found.append(shard.slots[index])
+            let table = directory[position(cursor)]
+            for index in table.home(cursor)..<table.extent {
+                let slot = table.slots[index]
+                if slot.isEmpty || slot.high < cursor { continue }
+                if found.count >= max(count, 1), let last = found.last, last.high != slot.high { return slot.high }
+                found.append(slot)
             }
-            found[before...].sort { $0.high < $1.high }
-            if found.count > count {
-                var end = max(count, 1)
-                while end < found.count && found[end].high == found[end - 1].high { end += 1 }
-                if end < found.count {
-                    let next = found[end].high
-                    found.removeLast(found.count - end)
-                    return next
-                }
-            }
-            let shift = UInt64(64 - shard.depth)
-            guard shard.depth > 0, (cursor >> shift) + 1 < (UInt64(1) << UInt64(shard.depth)) else { return 0 }
+            let shift = UInt64(64 - table.depth)
+            guard table.depth > 0, (cursor >> shift) + 1 < (UInt64(1) << UInt64(table.depth)) else { return 0 }
             cursor = ((cursor >> shift) + 1) << shift
             if found.count >= count && !found.isEmpty { return cursor }
         }

@@ -10,6 +10,10 @@ public enum LogLimits {
     public static let formatValueBytesMax = 64 << 20
     /// Offsets are kept in units of 8 bytes in 32 bits; smaller segments recover in less time after a crash.
     public static let segmentBytesMax = 4 << 30
+    /// Sequence numbers have 56 bits in the index; a stop without order skips up to 2^32 of them.
+    public static let sequenceMax: UInt64 = 1 << 56 - 1
+    /// Positions of segments have 24 bits in the index: petabytes written by one process.
+    public static let positionsMax = 1 << 24
     /// Identities of namespaces are dense and never used again.
     public static let namespacesMax = 1 << 20
     /// Damages that are remembered one by one; more are only counted.

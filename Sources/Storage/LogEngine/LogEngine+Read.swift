@@ -36,12 +36,14 @@ extension LogEngine {
         let slot = entry.slot
         if slot.isDamaged { throw corrupt(slot) }
         if let record = inMemory(slot) {
-            target.copyMemory(from: record + slot.headBytes, byteCount: Int(slot.valueLength))
+            let head = slot.isExtended ? RecordHeader(record)?.headBytes ?? 0 : slot.headBytes
+            target.copyMemory(from: record + head, byteCount: Int(slot.valueLength))
             return
         }
-        let isGood = try fetch(slot, target, Int(slot.valueLength))
+        let head = try headBytes(slot)
+        let isGood = try fetch(slot, head, target, Int(slot.valueLength))
         if let header = RecordHeader(scratch), isGood, header.sequence == slot.sequence,
-            header.namespace == namespace, header.headBytes == slot.headBytes, header.valueLength == slot.valueLength,
+            header.namespace == namespace, header.headBytes == head, header.valueLength == slot.valueLength,
             header.isValid(scratch, seed: seed), Format.checksum(target, Int(slot.valueLength)) == header.valueChecksum,
             Self.equal(key, scratch + Format.recordHeaderBytes, Int(slot.keyLength))
         {
@@ -60,9 +62,10 @@ extension LogEngine {
             target.copyMemory(from: record + Format.recordHeaderBytes, byteCount: Int(slot.keyLength))
             return
         }
-        let isGood = try fetch(slot, scratch, 0)
+        let head = try headBytes(slot)
+        let isGood = try fetch(slot, head, scratch, 0)
         guard let header = RecordHeader(scratch), isGood, header.sequence == slot.sequence,
-            header.namespace == namespace, header.headBytes == slot.headBytes, header.isValid(scratch, seed: seed)
+            header.namespace == namespace, header.headBytes == head, header.isValid(scratch, seed: seed)
         else { throw corrupt(slot) }
         target.copyMemory(from: scratch + Format.recordHeaderBytes, byteCount: Int(slot.keyLength))
     }
@@ -82,20 +85,32 @@ extension LogEngine {
 
     /// Where an entry's bytes lie.
     public func place(of entry: Entry) -> (segment: UInt64, offset: UInt64) {
-        (segments[Int(entry.slot.segment)].number, entry.slot.offset)
+        (segments[entry.slot.segment].number, entry.slot.offset)
     }
 
     @inline(__always)
     private func inMemory(_ slot: Slot) -> UnsafeMutableRawPointer? {
-        guard Int(slot.segment) == active, slot.offset >= segments[active].length else { return nil }
+        guard slot.segment == active, slot.offset >= segments[active].length else { return nil }
         return pending + Int(slot.offset - segments[active].length)
+    }
+
+    /// Bytes before a value that is not in memory; of a record with extensions only its header knows.
+    @inline(__always)
+    private func headBytes(_ slot: Slot) throws(LogError) -> Int {
+        if !slot.isExtended { return slot.headBytes }
+        guard try fetch(slot, Format.recordHeaderBytes, scratch, 0), let header = RecordHeader(scratch) else {
+            return slot.headBytes
+        }
+        return header.headBytes
     }
 
     /// Reads head and value; false if the disk failed or the bytes are not there.
     @inline(__always)
-    private func fetch(_ slot: Slot, _ target: UnsafeMutableRawPointer, _ count: Int) throws(LogError) -> Bool {
+    private func fetch(
+        _ slot: Slot, _ headBytes: Int, _ target: UnsafeMutableRawPointer, _ count: Int
+    ) throws(LogError) -> Bool {
         do throws(DiskError) {
-            try disk.read(segments[Int(slot.segment)].file, at: slot.offset, scratch, slot.headBytes, target, count)
+            try disk.read(segments[slot.segment].file, at: slot.offset, scratch, headBytes, target, count)
             return true
         } catch {
             if error == .crashed { throw .disk(error) }
@@ -104,12 +119,12 @@ extension LogEngine {
     }
 
     private func corrupt(_ slot: Slot) -> LogError {
-        .corrupt(segment: segments[Int(slot.segment)].number, offset: slot.offset)
+        .corrupt(segment: segments[slot.segment].number, offset: slot.offset)
     }
 
     private func markDamaged(_ slot: Slot, _ namespace: UInt32) {
         guard hasNamespace(namespace), let state = namespaces[Int(namespace)],
-            let found = state.pointee.index.find(KeyHash(high: slot.high, low: slot.low)),
+            let found = state.pointee.index.find(slot.hash),
             found.pointee.sequence == slot.sequence
         else { return }
         found.pointee.flags |= Slot.damaged

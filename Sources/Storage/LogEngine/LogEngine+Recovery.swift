@@ -264,7 +264,7 @@ extension LogEngine {
         }
         let key = UnsafeRawBufferPointer(start: head + Format.recordHeaderBytes, count: Int(header.keyLength))
         let body = UnsafeRawBufferPointer(start: value, count: value == nil ? 0 : Int(header.valueLength))
-        guard header.namespace <= UInt32(LogLimits.namespacesMax) else {
+        guard header.namespace <= UInt32(LogLimits.namespacesMax), header.sequence <= LogLimits.sequenceMax else {
             throw .corrupt(segment: segments[segment].number, offset: offset)
         }
         switch header.type {
@@ -308,13 +308,12 @@ extension LogEngine {
     /// Makes a key point to a record.
     mutating func put(_ header: RecordHeader, _ hash: KeyHash, _ segment: Int, _ offset: UInt64, damaged: Bool) {
         let state = placeholder(header.namespace)
-        var slot = Slot()
-        (slot.high, slot.low, slot.sequence) = (hash.high, hash.low, header.sequence)
-        (slot.segment, slot.unit) = (UInt32(segment), UInt32(offset / 8))
-        (slot.valueLength, slot.keyLength, slot.extraLength) = (
-            header.valueLength, header.keyLength, header.extraLength
-        )
-        slot.flags = (header.type == RecordType.tombstone ? Slot.tombstone : 0) | (damaged ? Slot.damaged : 0)
+        let flags =
+            (header.type == RecordType.tombstone ? Slot.tombstone : 0) | (damaged ? Slot.damaged : 0)
+            | (header.extraLength == 0 ? 0 : Slot.extended)
+        let slot = Slot(
+            hash: hash, sequence: header.sequence, segment: segment, offset: offset, valueLength: header.valueLength,
+            keyLength: header.keyLength, flags: flags)
         replace(state, hash, slot)
     }
 

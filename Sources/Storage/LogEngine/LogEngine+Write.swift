@@ -370,7 +370,7 @@ extension LogEngine {
             guard hasNamespace(change.namespace), let state = namespaces[Int(change.namespace)] else { continue }
             guard let slot = state.pointee.index.find(change.hash) else { continue }
             account(state, slot.pointee, change.before)
-            if change.before.sequence == 0 {
+            if change.before.isEmpty {
                 state.pointee.index.remove(change.hash)
             } else {
                 slot.pointee = change.before
@@ -401,11 +401,11 @@ extension LogEngine {
 
     @inline(__always)
     private func account(_ state: UnsafeMutablePointer<NamespaceState>, _ before: Slot, _ after: Slot) {
-        if before.sequence != 0, !before.isTombstone {
+        if !before.isEmpty, !before.isTombstone {
             state.pointee.entries -= 1
             state.pointee.liveBytes -= before.payloadBytes
         }
-        if after.sequence != 0, !after.isTombstone {
+        if !after.isEmpty, !after.isTombstone {
             state.pointee.entries += 1
             state.pointee.liveBytes += after.payloadBytes
         }

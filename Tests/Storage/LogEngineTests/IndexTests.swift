@@ -20,8 +20,8 @@ struct IndexTests {
         ])
     func sipHash(count: Int, expected: String) {
         let hasher = KeyHasher(0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908)
-        let hash = (0..<count).map { UInt8($0) }.withUnsafeBytes { hasher.hash($0) }
-        let found = [hash.high, hash.low].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) }
+        let hash = (0..<count).map { UInt8($0) }.withUnsafeBytes { hasher.output($0) }
+        let found = [hash.0, hash.1].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) }
         }
         let text = found.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
         #expect(text == expected)
@@ -44,9 +44,7 @@ struct IndexTests {
                 model[number] = UInt64(step)
             } else {
                 #expect(model[number] == nil)
-                var slot = Slot()
-                (slot.high, slot.low, slot.sequence) = (hash.high, hash.low, UInt64(step))
-                index.insert(slot)
+                index.insert(slot(hash, UInt64(step)))
                 model[number] = UInt64(step)
             }
         }
@@ -74,15 +72,51 @@ struct IndexTests {
         #expect(seen.values.allSatisfy { $0 == 1 })
     }
 
+    @Test("Slots keep every field at its largest and smallest")
+    func slots() {
+        for (sequence, segment, offset, value, key) in [
+            (UInt64(1), 0, UInt64(4096), UInt32(0), UInt8(0)),
+            (LogLimits.sequenceMax, LogLimits.positionsMax - 1, UInt64(LogLimits.segmentBytesMax) - 8, 64 << 20, 255),
+        ] {
+            let hash = KeyHash(high: ~sequence, low: sequence >> 16)
+            var slot = Slot(
+                hash: hash, sequence: sequence, segment: segment, offset: offset, valueLength: value, keyLength: key,
+                flags: Slot.damaged)
+            for _ in 0..<2 {
+                #expect(slot.hash == hash && slot.sequence == sequence && slot.segment == segment)
+                #expect(slot.offset == offset && slot.valueLength == value && slot.keyLength == key)
+                #expect(slot.isDamaged && !slot.isTombstone && !slot.isEmpty && !slot.isExtended)
+                (slot.sequence, slot.segment, slot.offset) = (sequence, segment, offset)
+                slot.flags |= Slot.damaged
+            }
+        }
+        #expect(MemoryLayout<Slot>.stride == 32)
+    }
+
+    @Test("Removing most keys gives memory back and keeps the others")
+    func shrinking() {
+        var index = KeyIndex()
+        for number in UInt64(0)..<20_000 { insert(&index, number) }
+        #expect(index.displacement < 6)
+        for number in UInt64(0)..<20_000 where number % 10 != 0 { index.remove(hashed(number)) }
+        #expect(index.count == 2000 && index.displacement < 6)
+        for number in UInt64(0)..<20_000 {
+            #expect(index.find(hashed(number))?.pointee.sequence == (number % 10 == 0 ? number + 1 : nil))
+        }
+        for number in UInt64(0)..<20_000 where number % 10 != 0 { insert(&index, number) }
+        for number in UInt64(0)..<20_000 { #expect(index.find(hashed(number))?.pointee.sequence == number + 1) }
+    }
+
     private func hashed(_ number: UInt64) -> KeyHash {
         var mixer = SplitMix64(seed: number)
-        return KeyHash(high: mixer.next(), low: mixer.next())
+        return KeyHash(high: mixer.next(), low: mixer.next() >> 24)
+    }
+
+    private func slot(_ hash: KeyHash, _ sequence: UInt64) -> Slot {
+        Slot(hash: hash, sequence: sequence, segment: 1, offset: 8, valueLength: 1, keyLength: 1, flags: 0)
     }
 
     private func insert(_ index: inout KeyIndex, _ number: UInt64) {
-        let hash = hashed(number)
-        var slot = Slot()
-        (slot.high, slot.low, slot.sequence) = (hash.high, hash.low, number + 1)
-        index.insert(slot)
+        index.insert(slot(hashed(number), number + 1))
     }
 }
