@@ -61,7 +61,7 @@ let modules: [Module] = [
     Module("Storage", "LogEngine", .unsafe, ["Bytes", "CISAL", "Simulation"]),
     Module(
         "Storage", "ZeroDB", .unsafe,
-        ["Bytes", "Linux", "CLinux", "CISAL", "EventLoop", "RESP", "LogEngine", "Simulation"]),
+        ["Bytes", "Linux", "CLinux", "CISAL", "EventLoop", "RESP", "LogEngine", "Simulation", "Crypto"]),
     Module("Storage", "Flist", .unsafe, ["Bytes", "Crypto", "RESP", "CZstd"]),
     Module(
         "Storage", "ImageImport", .unsafe,

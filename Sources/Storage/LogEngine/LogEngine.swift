@@ -103,6 +103,9 @@ public struct LogEngine: ~Copyable {
         }
     }
 
+    /// Bytes that clients cannot know and that stay the same; not for encryption.
+    public var secret: [UInt8] { device + (0..<8).map { UInt8(truncatingIfNeeded: header.salt >> (8 * $0)) } }
+
     /// The device's epoch.
     public var epoch: UInt64 { header.epoch }
 

@@ -30,6 +30,10 @@ public struct NamespaceSettings: Hashable, Sendable {
     public var mode = NamespaceMode.user
     /// Bytes of keys and values that may be live; 0 is no limit.
     public var maxSize: UInt64 = 0
+    /// What recognises the password: a scheme and its bytes, which the server understands; empty: there is none.
+    public var passwordVerifier: [UInt8] = []
+    /// Whether it may be read without the password.
+    public var isPublic = false
     /// Written once: no key changes or ends.
     public var isWorm = false
     /// Reading only.
@@ -58,6 +62,8 @@ public struct NamespaceSettings: Hashable, Sendable {
             switch tag {
             case Tag.mode: mode = UInt8(truncatingIfNeeded: word(data))
             case Tag.maxSize: maxSize = word(data)
+            case Tag.passwordVerifier: passwordVerifier = data
+            case Tag.isPublic: isPublic = word(data) != 0
             case Tag.isWorm: isWorm = word(data) != 0
             case Tag.isLocked: isLocked = word(data) != 0
             case Tag.isFrozen: isFrozen = word(data) != 0
@@ -76,6 +82,8 @@ public struct NamespaceSettings: Hashable, Sendable {
         func bytes(_ value: UInt64) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
         fields[Tag.mode] = [mode]
         if maxSize != 0 { fields[Tag.maxSize] = bytes(maxSize) }
+        if !passwordVerifier.isEmpty { fields[Tag.passwordVerifier] = passwordVerifier }
+        if isPublic { fields[Tag.isPublic] = [1] }
         if isWorm { fields[Tag.isWorm] = [1] }
         if isLocked { fields[Tag.isLocked] = [1] }
         if isFrozen { fields[Tag.isFrozen] = [1] }

@@ -54,9 +54,9 @@ enum Command: UInt8, CaseIterable {
     /// Arguments with the name: exactly so many, or with a minus at least so many.
     var arity: Int {
         switch self {
-        case .get, .echo, .length, .keyseq, .getseq, .select, .nsnew, .nsdel, .nsinfo: 2
+        case .get, .echo, .length, .keyseq, .getseq, .nsnew, .nsdel, .nsinfo: 2
         case .set: -3
-        case .mget, .del, .exists, .scan, .config, .client: -2
+        case .mget, .del, .exists, .scan, .config, .client, .select, .auth: -2
         case .mset: -3
         case .dbsize, .next, .quit, .reset, .time, .flush, .nslist: 1
         case .nsset: 4
@@ -64,7 +64,7 @@ enum Command: UInt8, CaseIterable {
         case .unlisten: 2
         case .doors: 1
         case .nsfence: 3
-        case .unknown, .ping, .hello, .auth, .epoch, .info, .command, .status, .metrics: -1
+        case .unknown, .ping, .hello, .epoch, .info, .command, .status, .metrics: -1
         }
     }
 

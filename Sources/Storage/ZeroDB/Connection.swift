@@ -50,7 +50,14 @@ struct Connection {
     let descriptor: Int32
     let id: UInt64
     var namespace: UInt32
-    let role: UInt8
+    var role: UInt8
+    /// What it was let in with, for `RESET`.
+    let homeNamespace: UInt32
+    let homeRole: UInt8
+    /// The namespace to which it belongs (a socket of it, or an account that may use only it); 0: none.
+    let boundNamespace: UInt32
+    /// Its last command is answered later (a password is being derived); nothing is read or executed until then.
+    var isPaused = false
     var isResp3 = false
     /// Nothing more is read or executed; it ends when its replies are gone.
     var isClosing = false
@@ -80,8 +87,9 @@ struct Connection {
     var outputStart = 0
     var outputEnd = 0
 
-    init(descriptor: Int32, id: UInt64, namespace: UInt32, role: UInt8) {
+    init(descriptor: Int32, id: UInt64, namespace: UInt32, role: UInt8, bound: UInt32 = 0) {
         (self.descriptor, self.id, self.namespace, self.role) = (descriptor, id, namespace, role)
+        (homeNamespace, homeRole, boundNamespace) = (namespace, role, bound)
         inputCapacity = Limits.bufferBytes
         outputCapacity = Limits.bufferBytes
         input = .allocate(byteCount: inputCapacity, alignment: 16)
@@ -95,6 +103,7 @@ struct Connection {
         _ = Glibc.close(descriptor)
     }
 
+    var isBound: Bool { boundNamespace != 0 }
     var waitingOutput: Int { outputEnd - outputStart }
 
     /// Room for so many more bytes of input behind what is there.

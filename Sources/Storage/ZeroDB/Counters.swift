@@ -14,6 +14,9 @@ struct Counters {
     var syncNanoseconds: UInt64 = 0
     var syncNanosecondsMax: UInt64 = 0
     var hits: UInt64 = 0
+    var logins: UInt64 = 0
+    var loginsRefused: UInt64 = 0
+    var attemptsLimited: UInt64 = 0
     var misses: UInt64 = 0
 
     var commandsTotal: UInt64 { commands.reduce(0, +) }

@@ -21,9 +21,15 @@ public enum Program {
             write(1, "zero-db \(version)\n")
             return 0
         }
-        let settings: Settings
+        if arguments == ["password"] {
+            let (status, output) = PasswordFile.run()
+            write(status == 0 ? 1 : 2, output)
+            return status
+        }
+        var settings: Settings
         do throws(SettingsError) {
             settings = try Settings(arguments: arguments.filter { $0 != "--print-config" })
+            if let path = settings.adminPasswordFile { settings.administrator = try PasswordFile.verifier(path) }
         } catch {
             write(2, "zero-db: \(error)\nTry zero-db --help.\n")
             return 2
@@ -135,7 +141,7 @@ public enum Program {
             if descriptor < 0 { throw SystemError("listen", "\(settings.address):\(port)", Errno(-descriptor)) }
             server.watch(.init(descriptor: descriptor, kind: .admin, path: nil, isTCP: true))
             let isLoopback = settings.address.hasPrefix("127.") || settings.address == "::1"
-            if !isLoopback {
+            if !isLoopback, settings.administrator == nil {
                 EventLog.warning("open_port", "address=\(settings.address) everybody_who_reaches_it=admin")
             }
         }

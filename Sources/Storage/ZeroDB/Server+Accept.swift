@@ -21,15 +21,17 @@ extension Server {
                 continue
             }
             if listener.isTCP { zg_db_nodelay(descriptor) }
-            admit(descriptor, access.namespace, access.role, isUnix: !listener.isTCP)
+            admit(descriptor, access, isUnix: !listener.isTCP)
         }
     }
 
-    private mutating func admit(_ descriptor: Int32, _ namespace: UInt32, _ role: UInt8, isUnix: Bool) {
+    private mutating func admit(_ descriptor: Int32, _ access: Access, isUnix: Bool) {
         let connection = UnsafeMutablePointer<Connection>.allocate(capacity: 1)
         connection.initialize(
-            to: Connection(descriptor: descriptor, id: nextConnection, namespace: namespace, role: role))
-        connection.pointee.takesDescriptors = isUnix && role == Role.admin
+            to: Connection(
+                descriptor: descriptor, id: nextConnection, namespace: access.namespace, role: access.role,
+                bound: access.bound))
+        connection.pointee.takesDescriptors = isUnix && access.role == Role.admin
         nextConnection += 1
         connections[Int(descriptor)] = connection
         connectionCount += 1
@@ -38,25 +40,42 @@ extension Server {
         if zg_epoll_control(epoll, 1, descriptor, UInt32(ZG_READABLE), token) < 0 { close(connection) }
     }
 
-    private func access(_ listener: Listener, _ descriptor: Int32) -> (namespace: UInt32, role: UInt8)? {
+    /// What a new connection may do; namespace 0 is none, until it gives a password.
+    private struct Access {
+        var namespace: UInt32
+        var role: UInt8
+        var bound: UInt32 = 0
+    }
+
+    /// What a namespace lets in without a password.
+    private func open(_ namespace: UInt32, bound: UInt32) -> Access {
+        guard let role = openRole(namespace) else {
+            return Access(namespace: 0, role: Role.readOnly, bound: bound)
+        }
+        return Access(namespace: namespace, role: role, bound: bound)
+    }
+
+    private func access(_ listener: Listener, _ descriptor: Int32) -> Access? {
         let ordinary = engine.namespace(named: Array("default".utf8)) ?? 1
-        if case .admin = listener.kind { return (ordinary, Role.admin) }
+        let administrator = Access(namespace: ordinary, role: Role.admin)
+        if case .admin = listener.kind { return gate.isRequired ? open(ordinary, bound: 0) : administrator }
         if case .handed(let name, _) = listener.kind {
-            return engine.namespace(named: name).map { ($0, Role.readWrite) }
+            return engine.namespace(named: name).map { open($0, bound: $0) }
         }
         var (pid, uid, gid): (Int32, UInt32, UInt32) = (0, 0, 0)
         guard zg_peer(descriptor, &pid, &uid, &gid) == 0 else { return nil }
         switch listener.kind {
         case .admin, .handed: return nil
         case .peers:
-            if uid == 0 || uid == geteuid() || settings.admins.contains(uid) { return (ordinary, Role.admin) }
+            if uid == 0 || uid == geteuid() || settings.admins.contains(uid) { return administrator }
             guard let allowed = settings.allowances.first(where: { $0.uid == uid }),
                 let namespace = engine.namespace(named: Array(allowed.namespace.utf8))
             else { return nil }
-            return (namespace, allowed.isReadOnly ? Role.readOnly : Role.readWrite)
+            return Access(
+                namespace: namespace, role: allowed.isReadOnly ? Role.readOnly : Role.readWrite, bound: namespace)
         case .door(let name, let only):
             if let only, uid != only, uid != 0 { return nil }
-            return engine.namespace(named: name).map { ($0, Role.readWrite) }
+            return engine.namespace(named: name).map { open($0, bound: $0) }
         }
     }
 

@@ -56,8 +56,8 @@ extension Server {
         case .ping: ping(connection, count)
         case .echo: connection.pointee.bulk(arguments[1].bytes)
         case .hello: hello(connection, count)
-        case .auth: fail(connection, "ERR AUTH is not used here: access is by socket, peer account and namespace")
-        case .select: select(connection)
+        case .auth: authenticate(connection, count)
+        case .select: select(connection, count)
         case .epoch: epoch(connection, count)
         case .quit:
             connection.pointee.ok()
@@ -65,6 +65,9 @@ extension Server {
         case .reset:
             connection.pointee.isResp3 = false
             connection.pointee.epoch = 0
+            (connection.pointee.namespace, connection.pointee.role) = (
+                connection.pointee.homeNamespace, connection.pointee.homeRole
+            )
             connection.pointee.put("+RESET\r\n")
         case .time: time(connection)
         case .info: information(connection)
@@ -106,6 +109,10 @@ extension Server {
             EventLog.error("corrupt_record", "segment=\(segment) offset=\(offset)")
         }
         if error == .full { counters.refusedFull += 1 }
+        if connection.pointee.namespace == 0, error == .noNamespace {
+            fail(connection, "NOAUTH Authentication required.")
+            return
+        }
         fail(connection, Self.message(error))
     }
 

@@ -7,9 +7,11 @@ extension Server {
         if count > 1 { connection.pointee.bulk(arguments[1].bytes) } else { connection.pointee.put("+PONG\r\n") }
     }
 
-    /// `HELLO [2|3 [SETNAME name]]`
+    /// `HELLO [2|3 [AUTH user password] [SETNAME name]]`
     mutating func hello(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
         var index = 2
+        var name: [UInt8]?
+        var credentials: (user: Argument, password: Argument)?
         if count > 1 {
             guard let version = arguments[1].number, version == 2 || version == 3 else {
                 fail(connection, "NOPROTO unsupported protocol version")
@@ -17,18 +19,28 @@ extension Server {
             }
             while index < count {
                 if arguments[index].isWord("SETNAME"), index + 1 < count {
-                    names[connection.pointee.descriptor] = arguments[index + 1].array
+                    name = arguments[index + 1].array
                     index += 2
-                } else if arguments[index].isWord("AUTH") {
-                    fail(connection, "ERR AUTH is not used here: access is by socket, peer account and namespace")
-                    return
+                } else if arguments[index].isWord("AUTH"), index + 2 < count {
+                    credentials = (arguments[index + 1], arguments[index + 2])
+                    index += 3
                 } else {
-                    fail(connection, "ERR syntax: HELLO [2|3 [SETNAME name]]")
+                    fail(connection, "ERR syntax: HELLO [2|3 [AUTH user password] [SETNAME name]]")
                     return
                 }
             }
+            if let (user, password) = credentials {
+                hello(connection, user: user, password: password, isResp3: version == 3, name: name)
+                return
+            }
             connection.pointee.isResp3 = version == 3
+            if let name { names[connection.pointee.descriptor] = name }
         }
+        greet(connection)
+    }
+
+    /// What HELLO answers.
+    func greet(_ connection: UnsafeMutablePointer<Connection>) {
         connection.pointee.map(7)
         for (key, value) in [("server", "zero-db"), ("version", Program.version)] {
             connection.pointee.bulk(key)
@@ -46,15 +58,17 @@ extension Server {
         connection.pointee.array(0)
     }
 
-    /// `SELECT namespace`, by name; `0` is `default`, for clients that only know numbers.
-    mutating func select(_ connection: UnsafeMutablePointer<Connection>) {
+    /// `SELECT namespace [password | SECURE proof [nonce]]`, by name; `0` is `default`, for clients that only know numbers.
+    mutating func select(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
         var name = arguments[1].array
         if name == [48], engine.namespace(named: name) == nil { name = Array("default".utf8) }
         guard connection.pointee.role == Role.admin else {
-            if engine.information(connection.pointee.namespace)?.name == name {
-                connection.pointee.ok()
+            if count >= 4, arguments[2].isWord("SECURE") {
+                select(connection, name, proof: arguments[3], nonce: count > 4 ? arguments[4] : nil)
+            } else if count == 3 {
+                select(connection, name, password: arguments[2])
             } else {
-                fail(connection, "DENIED this connection is bound to its namespace")
+                selectOpen(connection, name)
             }
             return
         }
@@ -226,6 +240,8 @@ extension Server {
             worm: \(settings.isWorm ? "yes" : "no")
             locked: \(settings.isLocked ? "yes" : "no")
             frozen: \(settings.isFrozen ? "yes" : "no")
+            public: \(settings.isPublic || settings.passwordVerifier.isEmpty ? "yes" : "no")
+            password: \(settings.passwordVerifier.isEmpty ? "no" : "yes")
             created_ns: \(settings.created)
             index_entries: \(info.slots)
 
@@ -249,8 +265,13 @@ extension Server {
             settings.isLocked = flag
         } else if property.isWord("FREEZE"), let flag {
             settings.isFrozen = flag
+        } else if property.isWord("PUBLIC"), let flag {
+            settings.isPublic = flag
+        } else if property.isWord("PASSWORD") {
+            changePassword(connection, id, value)
+            return
         } else {
-            fail(connection, "ERR NSSET knows maxsize <bytes>, worm 0|1, lock 0|1, freeze 0|1")
+            fail(connection, "ERR NSSET knows maxsize <bytes>, password <password>|*, public|worm|lock|freeze 0|1")
             return
         }
         do throws(LogError) {
@@ -287,7 +308,7 @@ extension Server {
     }
 
     /// A definition ends the turn before it; if that failed, everybody who wrote in it has to know.
-    private mutating func failControl(_ connection: UnsafeMutablePointer<Connection>, _ error: LogError) {
+    mutating func failControl(_ connection: UnsafeMutablePointer<Connection>, _ error: LogError) {
         switch error {
         case .full, .readOnly, .disk: refuseTurn(error)
         default: break

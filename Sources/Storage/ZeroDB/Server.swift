@@ -27,6 +27,7 @@ struct Server: ~Copyable {
     /// Tokens of epoll: below this they are not connections.
     private static let signalToken: UInt64 = 1
     private static let syncToken: UInt64 = 2
+    private static let operationsToken: UInt64 = 3
     private static let listenerToken: UInt64 = 16
     static let connectionToken: UInt64 = 1 << 32
 
@@ -36,6 +37,9 @@ struct Server: ~Copyable {
     let epoll: Int32
     let signals: Int32
     let syncWake: Int32
+    /// Signalled by the threads beside the loop: passwords.
+    let operationsWake: Int32
+    var gate: PasswordGate
     let syncer: OpaquePointer?
     let table = CommandTable()
     let parser = RequestParser()
@@ -72,8 +76,10 @@ struct Server: ~Copyable {
         epoll = zg_epoll_create()
         signals = zg_db_signals()
         syncWake = zg_eventfd()
+        operationsWake = zg_eventfd()
+        gate = PasswordGate(wake: operationsWake, secret: self.engine.secret, administrator: settings.administrator)
         spare = zg_open("/dev/null", O_RDONLY | O_CLOEXEC, 0)
-        for descriptor in [epoll, signals, syncWake] where descriptor < 0 {
+        for descriptor in [epoll, signals, syncWake, operationsWake] where descriptor < 0 {
             throw SystemError("epoll", "", Errno(-descriptor))
         }
         let limit = zg_db_raise_files()
@@ -88,6 +94,7 @@ struct Server: ~Copyable {
         waiting.reserveCapacity(1024)
         _ = zg_epoll_control(epoll, 1, signals, UInt32(ZG_READABLE), Self.signalToken)
         _ = zg_epoll_control(epoll, 1, syncWake, UInt32(ZG_READABLE), Self.syncToken)
+        _ = zg_epoll_control(epoll, 1, operationsWake, UInt32(ZG_READABLE), Self.operationsToken)
         tick()
         lastSync = monotonic
     }
@@ -149,6 +156,9 @@ struct Server: ~Copyable {
         } else if event.token == Self.syncToken {
             _ = zg_eventfd_clear(syncWake)
             collectSync()
+        } else if event.token == Self.operationsToken {
+            _ = zg_eventfd_clear(operationsWake)
+            finishDerivations()
         } else {
             let listener = listeners[Int(event.token - Self.listenerToken)]
             if listener.isOpen { accept(listener) }
@@ -164,6 +174,11 @@ struct Server: ~Copyable {
             return
         }
         if connection.pointee.isHeld { return }
+        if connection.pointee.isPaused {
+            // It went before it had its answer.
+            close(connection)
+            return
+        }
         var budget = Limits.readBytes
         connection.pointee.reserveInput(2048)
         while budget > 0 {
@@ -186,7 +201,9 @@ struct Server: ~Copyable {
             budget -= got
             let isFull = got == room
             execute(connection)
-            if !isFull || connection.pointee.isHeld || connection.pointee.isClosing { break }
+            if !isFull || connection.pointee.isHeld || connection.pointee.isClosing || connection.pointee.isPaused {
+                break
+            }
             connection.pointee.reserveInput(2048)
         }
     }
@@ -195,7 +212,9 @@ struct Server: ~Copyable {
     mutating func execute(_ connection: UnsafeMutablePointer<Connection>) {
         touch(connection)
         connection.pointee.isHeld = false
-        while connection.pointee.inputStart < connection.pointee.inputEnd, !connection.pointee.isClosing {
+        while connection.pointee.inputStart < connection.pointee.inputEnd, !connection.pointee.isClosing,
+            !connection.pointee.isPaused
+        {
             if connection.pointee.waitingOutput > Limits.outputBytes {
                 hold(connection)
                 return
@@ -321,11 +340,12 @@ struct Server: ~Copyable {
         let awaits = connection.pointee.waitingOutput > 0
         if connection.pointee.isHeld, connection.pointee.waitingOutput <= Limits.outputBytes { wait(connection) }
         // A connection that does not take its replies is not read either: its own buffers fill, and it waits.
+        let isStopped = connection.pointee.isHeld || connection.pointee.isPaused
         let interest = UInt32(
             (awaits ? ZG_WRITABLE : 0)
-                | (connection.pointee.isHeld || connection.pointee.isClosing ? 0 : ZG_READABLE))
-        if awaits != connection.pointee.awaitsWritable || awaits || connection.pointee.isHeld {
-            connection.pointee.awaitsWritable = awaits || connection.pointee.isHeld
+                | (isStopped || connection.pointee.isClosing ? 0 : ZG_READABLE))
+        if awaits != connection.pointee.awaitsWritable || awaits || isStopped {
+            connection.pointee.awaitsWritable = awaits || isStopped
             _ = zg_epoll_control(epoll, 2, descriptor, interest, Self.connectionToken | UInt64(descriptor))
         }
     }
@@ -334,6 +354,7 @@ struct Server: ~Copyable {
         let descriptor = connection.pointee.descriptor
         connections[Int(descriptor)] = nil
         names[descriptor] = nil
+        gate.forget(descriptor)
         connectionCount -= 1
         connection.pointee.free()
         connection.deallocate()

@@ -45,6 +45,11 @@ public struct Settings: Sendable {
     /// Sockets bound to a namespace.
     public var doors: [Door] = []
 
+    /// The administrator's password, as what recognises it; nil: whoever reaches the TCP port administrates.
+    var administrator: PasswordVerifier?
+    /// Where the administrator's password stands.
+    public var adminPasswordFile: String?
+
     /// The defaults.
     public init() {}
 
@@ -55,8 +60,11 @@ public struct Settings: Sendable {
 
           --data DIR           the device's directory, made if it is missing
           --socket PATH        a Unix socket; root and the own uid administrate, others need --allow
-          --port N             a TCP port; whoever reaches it administrates
+          --port N             a TCP port
           --listen ADDRESS     the address of --port (default 127.0.0.1)
+          --admin-password-file FILE
+                               the administrator's password, or the line that `zero-db password` makes of it;
+                               without one whoever reaches a TCP port administrates
           --sync WHEN          always: before a write is answered (default); interval: every second; none
           --sync-interval N    milliseconds of interval (default 1000)
           --segment-size N     bytes of a segment, 32 MiB to 4 GiB (default 268435456)
@@ -114,6 +122,7 @@ extension Settings {
             }
             port = number
         case "--listen": address = value
+        case "--admin-password-file": adminPasswordFile = value
         case "--sync":
             switch value {
             case "always": sync = .always
@@ -185,7 +194,7 @@ extension Settings {
     private static func nearest(_ name: String) -> String {
         let known = [
             "--data", "--socket", "--port", "--listen", "--sync", "--sync-interval", "--segment-size", "--allow",
-            "--admin",
+            "--admin", "--admin-password-file",
             "--door",
             "--print-config", "--help", "--version",
         ]
@@ -213,6 +222,7 @@ extension Settings {
         var lines = ["--data \(data)"]
         if let socket { lines.append("--socket \(socket)") }
         if let port { lines += ["--port \(port)", "--listen \(address)"] }
+        if let adminPasswordFile { lines.append("--admin-password-file \(adminPasswordFile)") }
         lines.append("--sync \(sync == .always ? "always" : sync == .interval ? "interval" : "none")")
         if sync == .interval { lines.append("--sync-interval \(syncMilliseconds)") }
         lines.append("--segment-size \(segmentBytes)")

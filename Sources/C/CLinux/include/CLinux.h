@@ -6,6 +6,7 @@
 #include "container.h"
 #include "database.h"
 #include "files.h"
+#include "operations.h"
 #include "process.h"
 #include "sockets.h"
 #include "supervise.h"

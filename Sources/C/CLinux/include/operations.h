@@ -1,0 +1,11 @@
+// What Zero-DB's operations need: who a peer is, for limits an address.
+#ifndef ZG_OPERATIONS_H
+#define ZG_OPERATIONS_H
+
+#include <stdint.h>
+
+/// Who is at the other end, as 17 bytes that compare: the kind (4, 6 or 1 for a Unix socket), then 4 bytes of IPv4, the
+/// first 8 of IPv6 (a site has all of them), or 4 of the uid; the rest zero. 0 or -errno.
+int zg_db_peer_address(int fd, uint8_t address[17]);
+
+#endif

@@ -1,0 +1,36 @@
+#define _GNU_SOURCE
+#include "include/operations.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+int zg_db_peer_address(int fd, uint8_t address[17]) {
+    memset(address, 0, 17);
+    struct sockaddr_storage peer;
+    socklen_t length = sizeof(peer);
+    if (getpeername(fd, (struct sockaddr *)&peer, &length) < 0) return -errno;
+    if (peer.ss_family == AF_INET) {
+        address[0] = 4;
+        memcpy(address + 1, &((struct sockaddr_in *)&peer)->sin_addr, 4);
+        return 0;
+    }
+    if (peer.ss_family == AF_INET6) {
+        const struct in6_addr *six = &((struct sockaddr_in6 *)&peer)->sin6_addr;
+        if (IN6_IS_ADDR_V4MAPPED(six)) {
+            address[0] = 4;
+            memcpy(address + 1, six->s6_addr + 12, 4);
+            return 0;
+        }
+        address[0] = 6;
+        memcpy(address + 1, six->s6_addr, 8);
+        return 0;
+    }
+    struct ucred credentials;
+    length = sizeof(credentials);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0) return -errno;
+    address[0] = 1;
+    memcpy(address + 1, &credentials.uid, 4);
+    return 0;
+}
