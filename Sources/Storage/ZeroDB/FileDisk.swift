@@ -15,7 +15,7 @@ final class FileDisk: Disk {
     }
 
     /// Larger reads go through the system call, which copies as fast and reads ahead.
-    private static let mappedReadMax = 4096
+    private static let mappedReadMax = 16 << 10
 
     let directory: String
     private let mapBytes: Int
