@@ -1,3 +1,5 @@
+import Simulation
+
 /// 104 bits of SipHash-2-4 with 128 bits of output: what the index knows of a key. It is keyed by the device, so that
 /// nobody who writes keys can make two of them meet; a read compares the key itself all the same.
 struct KeyHash: Equatable {
@@ -12,6 +14,12 @@ struct KeyHasher {
     let k1: UInt64
 
     init(_ k0: UInt64, _ k1: UInt64) { (self.k0, self.k1) = (k0, k1) }
+
+    /// The hash of a device's keys.
+    init(of header: SegmentHeader) {
+        var derive = SplitMix64(seed: header.salt)
+        self.init(derive.next() ^ header.device.0, derive.next() ^ header.device.1)
+    }
 
     @inline(__always)
     private static func round(_ v0: inout UInt64, _ v1: inout UInt64, _ v2: inout UInt64, _ v3: inout UInt64) {

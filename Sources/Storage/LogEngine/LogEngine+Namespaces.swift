@@ -60,6 +60,7 @@ extension LogEngine {
     private mutating func record(
         _ type: UInt8, _ namespace: UInt32, _ key: [UInt8], _ value: [UInt8], previous: UInt64, time: UInt64
     ) throws(LogError) -> UInt64 {
+        if let writeRefusal { throw .refused(writeRefusal) }
         try commit(sync: true)
         var header = RecordHeader()
         (header.type, header.namespace, header.previous) = (type, namespace, previous)

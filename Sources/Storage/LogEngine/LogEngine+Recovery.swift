@@ -8,7 +8,12 @@ extension LogEngine {
             try disk.removing(Format.name(segment: found[0]))
             found = []
         }
-        if found.isEmpty { return try create(disk, options, time) }
+        var role = try RoleFile.load(disk)
+        if options.follows, role.role != .replica {
+            role.role = .replica
+            try role.store(disk)
+        }
+        if found.isEmpty { return try role.role == .master ? create(disk, options, time) : wait(disk, options, role) }
         var headers: [SegmentHeader?] = []
         var files: [DiskFile] = []
         for number in found {
@@ -24,6 +29,7 @@ extension LogEngine {
             }
         }
         var engine = LogEngine(disk: disk, options: options, header: known)
+        engine.take(role)
         try engine.recover(found, files, headers, time)
         return engine
     }
@@ -110,7 +116,7 @@ extension LogEngine {
         }
         guard !segments.isEmpty else { throw .headerDamaged(segment: numbers[0]) }
         try settle()
-        if names[Array("default".utf8)] == nil, readOnlyReason == nil {
+        if names[Array("default".utf8)] == nil, readOnlyReason == nil, role == .master {
             _ = try createNamespace(Array("default".utf8), NamespaceSettings(), time: time)
         }
     }
@@ -129,7 +135,9 @@ extension LogEngine {
     private mutating func replay(index: Int, isLast: Bool, kind: UInt32?) throws(LogError) {
         let segment = segments[index]
         let allowsGaps = kind == SegmentHeader.kindCompacted
-        let watermark = isLast ? highestWatermark(segment, allowsGaps) : UInt64.max
+        // What a replica's records say of syncs is true of its master; what it lacks is sent again.
+        let own = role == .replica ? nextSequence - 1 : highestWatermark(segment, allowsGaps)
+        let watermark = isLast ? own : UInt64.max
         var walker = SegmentWalker(
             disk: disk, file: segment.file, length: segment.length, seed: seed, expected: nextSequence,
             allowsGaps: allowsGaps)
@@ -254,7 +262,7 @@ extension LogEngine {
     }
 
     /// Applies a record to the index.
-    private mutating func apply(
+    mutating func apply(
         _ header: RecordHeader, _ head: UnsafeRawPointer, _ value: UnsafeRawPointer?, _ segment: Int, _ offset: UInt64
     ) throws(LogError) {
         lastTime = max(lastTime, header.time)

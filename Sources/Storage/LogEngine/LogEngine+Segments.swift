@@ -19,7 +19,7 @@ extension LogEngine {
 
     /// One slice of work that nobody waits for; about `budget` bytes are read and written. True if there is more.
     public mutating func maintain(now: UInt64, budget: Int) -> Bool {
-        guard readOnlyReason == nil, !turnHasWrites else { return false }
+        guard readOnlyReason == nil, !turnHasWrites, role == .master else { return false }
         return false
     }
 }

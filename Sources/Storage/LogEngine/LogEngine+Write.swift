@@ -113,7 +113,7 @@ extension LogEngine {
 
     /// Whether the log's end does not yet say that it is on stable storage.
     public var needsMark: Bool {
-        readOnlyReason == nil && markedSequence + 1 < nextSequence && !turnHasWrites
+        readOnlyReason == nil && markedSequence + 1 < nextSequence && !turnHasWrites && role == .master
     }
 
     /// Writes down that everything before is on stable storage, so that damage to it is known to be damage.
@@ -129,7 +129,12 @@ extension LogEngine {
 
     /// Stops in order: everything is durable and says so.
     public mutating func close(time: UInt64) throws(LogError) {
-        guard readOnlyReason == nil, isOpened else { return }
+        guard readOnlyReason == nil else { return }
+        if role != .master {
+            try closeReplica()
+            return
+        }
+        guard isOpened else { return }
         try commit(sync: true)
         var record = RecordHeader()
         record.type = RecordType.close
@@ -153,6 +158,7 @@ extension LogEngine {
     ) throws(LogError) -> UnsafeMutablePointer<NamespaceState> {
         let state = try readable(id)
         if readOnlyReason != nil { throw .readOnly }
+        if let writeRefusal { throw .refused(writeRefusal) }
         if state.pointee.settings.isLocked { throw .locked }
         if epoch < state.pointee.fence { throw .fenced(epoch: state.pointee.fence) }
         return state
@@ -176,6 +182,7 @@ extension LogEngine {
         usesSlack: Bool
     ) throws(LogError) -> UInt64 {
         if readOnlyReason != nil { throw .readOnly }
+        if role != .master { throw .refused(writeRefusal ?? .replica) }
         record.keyLength = UInt8(key.count)
         record.valueLength = UInt32(value.count)
         let total = record.totalBytes
@@ -349,7 +356,7 @@ extension LogEngine {
         durableSequence = nextSequence - 1
     }
 
-    private mutating func growPending(_ bytes: Int) {
+    mutating func growPending(_ bytes: Int) {
         guard pendingCount + bytes > pendingCapacity else { return }
         while pendingCount + bytes > pendingCapacity { pendingCapacity *= 2 }
         let larger = UnsafeMutableRawPointer.allocate(byteCount: pendingCapacity, alignment: 4096)

@@ -25,8 +25,8 @@ public struct LogEngine: ~Copyable {
     let disk: any Disk
     let options: LogOptions
     var header: SegmentHeader
-    let seed: UInt32
-    let hasher: KeyHasher
+    var seed: UInt32
+    var hasher: KeyHasher
 
     /// Segments by position. A position is never moved or used again while the process lives, because slots name it.
     var segments: [Segment] = []
@@ -68,6 +68,10 @@ public struct LogEngine: ~Copyable {
     /// The last segment's header is damaged, so that the next record begins another.
     var hasDamagedHeader = false
 
+    /// What this device is among its copies.
+    var roleFile = RoleFile()
+    /// Why others do not let this device write; nil while they do.
+    public internal(set) var writeRefusal: WriteRefusal?
     /// Why there are no more writes; nil while there are.
     public internal(set) var readOnlyReason: ReadOnlyReason?
     /// What recovery found.
@@ -87,8 +91,7 @@ public struct LogEngine: ~Copyable {
         precondition(options.segmentBytes >= 16384 && options.segmentBytes <= LogLimits.segmentBytesMax)
         (self.disk, self.options, self.header) = (disk, options, header)
         seed = header.checksumSeed
-        var derive = SplitMix64(seed: header.salt)
-        hasher = KeyHasher(derive.next() ^ header.device.0, derive.next() ^ header.device.1)
+        hasher = KeyHasher(of: header)
         pendingCapacity = 1 << 16
         pending = .allocate(byteCount: pendingCapacity, alignment: 4096)
         scratch = .allocate(byteCount: Format.headBytesMax + 8, alignment: 16)
@@ -191,6 +194,8 @@ public struct LogOptions: Sendable {
     public var slackBytes = 64 << 10
     /// What this process will do about syncs; written in its `open` record.
     public var policy = SyncPolicy.always
+    /// Whether the device takes its log from a master; an empty one then waits for the master's first segment.
+    public var follows = false
     /// The device's identity and salt if it is new: three random words.
     public var fresh: (UInt64, UInt64, UInt64) = (0, 0, 0)
 

@@ -44,6 +44,8 @@ public enum LogError: Error, Hashable, Sendable {
     case foreign(segment: UInt64)
     /// The directory has a manifest, which only newer versions understand.
     case unknownFile
+    /// Another device decides, and this one does not write now.
+    case refused(WriteRefusal)
     /// The disk failed.
     case disk(DiskError)
 }

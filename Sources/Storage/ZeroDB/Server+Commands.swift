@@ -149,6 +149,11 @@ extension Server {
         case .headerDamaged(let segment): "ERR both headers of segment \(segment) are damaged"
         case .foreign(let segment): "ERR segment \(segment) belongs to another device"
         case .unknownFile: "ERR the directory has a manifest, which needs a newer version of zero-db"
+        case .refused(.replica):
+            "READONLY this is a replica: write to its master (master_host in INFO replication), or PROMOTE it"
+        case .refused(.superseded(let epoch)):
+            "READONLY a master of epoch \(epoch) exists: write there; REPLICAOF makes this device its replica"
+        case .refused(.tooFewReplicas): "NOREPLICAS fewer replicas than required are connected; nothing was written"
         case .disk(let error): "ERR the disk failed: \(error)"
         }
     }
