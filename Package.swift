@@ -59,6 +59,7 @@ let modules: [Module] = [
 
     // Storage
     Module("Storage", "LogEngine", .unsafe, ["Bytes", "CISAL", "Simulation"]),
+    Module("Storage", "LogSimulator", .unsafe, ["LogEngine", "Simulation"]),
     Module(
         "Storage", "ZeroDB", .unsafe,
         ["Bytes", "Linux", "CLinux", "CISAL", "EventLoop", "RESP", "LogEngine", "Simulation", "Crypto"]),
@@ -122,6 +123,7 @@ let modules: [Module] = [
     Module("Programs", "zero-core", .program, ["Core0"]),
     Module("Programs", "zero-identity", .program, ["Identity", "Service"]),
     Module("Programs", "zero-db", .program, ["ZeroDB"]),
+    Module("Programs", "zero-db-simulate", .program, ["LogSimulator"]),
     Module("Programs", "zero-ledger", .program, ["LedgerStore", "Service"]),
     Module("Programs", "zero-storage", .program, ["StoragePools", "Service", "Linux"]),
     Module("Programs", "zero-network", .program, ["Network", "Service"]),
@@ -168,14 +170,21 @@ func dependencies(_ names: [String]) -> [Target.Dependency] {
 /// Programs that carry the C library too when they are released: one shim a container, so 2.5 MB less count each time.
 let whole: Set = ["zero-shim"]
 
+/// Optimised in debug builds too: tests run millions of operations through them. Assertions and checks stay.
+let optimised: Set = ["Simulation", "LogEngine", "LogSimulator"]
+func settings(_ module: Module) -> [SwiftSetting] {
+    strict + (optimised.contains(module.name) ? [.unsafeFlags(["-O"], .when(configuration: .debug))] : [])
+}
+
 var targets: [Target] = chosen.map { module in
     let uses = dependencies(module.uses)
     switch module.kind {
     case .safe:
         return .target(
-            name: module.name, dependencies: uses, path: module.path, swiftSettings: strict + [.strictMemorySafety()])
+            name: module.name, dependencies: uses, path: module.path,
+            swiftSettings: settings(module) + [.strictMemorySafety()])
     case .unsafe:
-        return .target(name: module.name, dependencies: uses, path: module.path, swiftSettings: strict)
+        return .target(name: module.name, dependencies: uses, path: module.path, swiftSettings: settings(module))
     case .program:
         return .executableTarget(
             name: module.name, dependencies: uses, path: module.path, swiftSettings: strict,

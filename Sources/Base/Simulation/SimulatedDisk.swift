@@ -1,10 +1,33 @@
 /// A disk in memory that tears writes, loses what was not synced, flips bits, runs full and fails to sync, as its
 /// seed decides.
 public final class SimulatedDisk: Disk {
+    /// What goes wrong with a write that seems to have gone well.
+    public enum WriteFault: Sendable {
+        /// It never reaches the medium.
+        case lost
+        /// It reaches another place of the file, at this offset.
+        case misdirected(Int)
+    }
+
     /// What happened to a file since its last sync.
-    private enum Change {
-        case write(offset: Int, bytes: [UInt8])
-        case resize(Int)
+    private struct Change {
+        enum Kind {
+            case write(offset: Int, bytes: [UInt8])
+            case resize(Int)
+        }
+
+        enum Fate {
+            /// The next sync makes it durable.
+            case kept
+            /// A sync of it failed: the system took it for written, so no later sync writes it; a crash may find it.
+            case doubtful
+            /// A sync made it durable; it stands here only because something doubtful was before it.
+            case durable
+        }
+
+        var kind: Kind
+        var fate = Fate.kept
+        var fault: WriteFault?
     }
 
     private struct Contents {
@@ -16,12 +39,18 @@ public final class SimulatedDisk: Disk {
         var changes: [Change] = []
         var isRemoved = false
         var isOpen = true
+        /// The medium does not hold what a running machine sees, and will not after a sync either.
+        var isDiverged = false
     }
 
     /// Bytes that the disk holds in all.
     public var capacity = Int.max
     /// Every sync fails with an I/O error while this is set.
     public var failsSync = false
+    /// Every sync seems to go well and makes nothing durable while this is set.
+    public var liesAboutSync = false
+    /// What goes wrong with the next write.
+    public var nextWriteFault: WriteFault?
     /// Every write fails with an I/O error while this is set.
     public var failsWrites = false
     /// Reserving is accepted but promises nothing, as on some file systems.
@@ -36,7 +65,7 @@ public final class SimulatedDisk: Disk {
     public let sectorBytes: Int
 
     private var files: [Contents] = []
-    private var damaged: Set<Int> = []
+    private var unreadable: [Int: [Range<Int>]] = [:]
 
     /// An empty disk.
     public init(sectorBytes: Int = 512) { self.sectorBytes = sectorBytes }
@@ -93,7 +122,7 @@ public final class SimulatedDisk: Disk {
         if liesAboutReserve { return }
         guard used + (wanted - have) <= capacity else { throw .full }
         try step()
-        files[file.number].changes.append(.resize(wanted))
+        files[file.number].changes.append(Change(kind: .resize(wanted)))
         files[file.number].current += [UInt8](repeating: 0, count: wanted - have)
     }
 
@@ -108,9 +137,16 @@ public final class SimulatedDisk: Disk {
         let isShort = growth > room
         if isShort { copy.removeLast(min(copy.count, growth - max(0, room))) }
         if copy.isEmpty { throw .full }
-        files[file.number].changes.append(.write(offset: start, bytes: copy))
+        var change = Change(kind: .write(offset: start, bytes: copy))
+        if let fault = nextWriteFault {
+            change.fault = fault
+            files[file.number].isDiverged = true
+            nextWriteFault = nil
+        }
+        files[file.number].changes.append(change)
         try step()
-        Self.apply(copy, at: start, to: &files[file.number].current)
+        Self.apply(copy[...], at: start, to: &files[file.number].current)
+        heal(file.number, start..<start + copy.count)
         if isShort { throw .full }
     }
 
@@ -119,9 +155,11 @@ public final class SimulatedDisk: Disk {
         _ file: DiskFile, at offset: UInt64, _ first: inout MutableRawSpan, _ second: inout MutableRawSpan
     ) throws(DiskError) {
         try alive(file)
-        if damaged.contains(file.number) { throw .failed(5) }
         let start = Int(offset)
         let (one, two) = (first.byteCount, second.byteCount)
+        if let ranges = unreadable[file.number], ranges.contains(where: { $0.overlaps(start..<start + one + two) }) {
+            throw .failed(5)
+        }
         guard start + one + two <= files[file.number].current.count else { throw .short }
         unsafe files[file.number].current.withUnsafeBytes { source in
             unsafe first.withUnsafeMutableBytes {
@@ -137,18 +175,46 @@ public final class SimulatedDisk: Disk {
     public func truncate(_ file: DiskFile, length: UInt64) throws(DiskError) {
         try alive(file)
         guard Int(length) < files[file.number].current.count else { return }
-        files[file.number].changes.append(.resize(Int(length)))
+        files[file.number].changes.append(Change(kind: .resize(Int(length))))
         try step()
         files[file.number].current.removeLast(files[file.number].current.count - Int(length))
     }
 
-    /// Makes a file durable, unless `failsSync`.
+    /// Makes a file durable, unless `failsSync` or `liesAboutSync`.
     public func sync(_ file: DiskFile) throws(DiskError) {
         try alive(file)
         try step()
-        if failsSync { throw .failed(5) }
-        files[file.number].durable = files[file.number].current
-        files[file.number].changes = []
+        if failsSync {
+            files[file.number].isDiverged = true
+            for index in files[file.number].changes.indices {
+                if files[file.number].changes[index].fate == .kept {
+                    files[file.number].changes[index].fate = .doubtful
+                }
+            }
+            throw .failed(5)
+        }
+        if liesAboutSync { return }
+        if files[file.number].isDiverged {
+            settle(file.number)
+        } else {
+            files[file.number].durable = files[file.number].current
+            files[file.number].changes = []
+        }
+    }
+
+    /// A sync of a file whose medium holds something else than it seems.
+    private func settle(_ number: Int) {
+        if files[number].changes.contains(where: { $0.fate == .doubtful }) {
+            for index in files[number].changes.indices where files[number].changes[index].fate == .kept {
+                files[number].changes[index].fate = .durable
+            }
+            if files[number].durable == nil { files[number].durable = [] }
+            return
+        }
+        var bytes = files[number].durable ?? []
+        for change in files[number].changes { Self.apply(change, to: &bytes) }
+        files[number].durable = bytes
+        files[number].changes = []
     }
 
     // MARK: Faults
@@ -166,14 +232,18 @@ public final class SimulatedDisk: Disk {
             }
             let keepsOrder = random.chance(40)
             let upTo = keepsOrder ? random.below(files[index].changes.count + 1) : files[index].changes.count
-            for change in files[index].changes.prefix(upTo) { tear(change, &bytes, keepsOrder, &random) }
+            for (position, change) in files[index].changes.enumerated() {
+                if position >= upTo, change.fate != .durable { continue }
+                tear(change, &bytes, keepsOrder, &random)
+            }
             files[index].durable = bytes
             files[index].current = bytes
             files[index].changes = []
+            files[index].isDiverged = false
         }
     }
 
-    /// The machine is killed but the disk is not: everything written stays.
+    /// The process is killed but the machine is not: everything written stays, in the system's memory or on the medium.
     public func kill() {
         isCrashed = true
     }
@@ -184,6 +254,8 @@ public final class SimulatedDisk: Disk {
         operationsBeforeCrash = nil
         failsSync = false
         failsWrites = false
+        liesAboutSync = false
+        nextWriteFault = nil
     }
 
     /// Flips bits of one byte, now and on the medium.
@@ -202,7 +274,13 @@ public final class SimulatedDisk: Disk {
     /// Reading this file fails from now on.
     public func failReads(of name: String, _ isFailing: Bool) {
         guard let index = files.firstIndex(where: { $0.name == name && !$0.isRemoved }) else { return }
-        if isFailing { damaged.insert(index) } else { damaged.remove(index) }
+        unreadable[index] = isFailing ? [0..<Int.max] : nil
+    }
+
+    /// Reading any of these bytes fails from now on.
+    public func failReads(of name: String, in range: Range<Int>) {
+        guard let index = files.firstIndex(where: { $0.name == name && !$0.isRemoved }) else { return }
+        unreadable[index, default: []].append(range)
     }
 
     /// The bytes of a file as a running machine sees them.
@@ -213,6 +291,16 @@ public final class SimulatedDisk: Disk {
     /// Bytes of all files.
     public var used: Int { files.reduce(0) { $0 + ($1.isRemoved ? 0 : $1.current.count) } }
 
+    /// A medium puts what is written to a bad sector elsewhere.
+    private func heal(_ number: Int, _ written: Range<Int>) {
+        guard let ranges = unreadable[number] else { return }
+        unreadable[number] = ranges.flatMap { range -> [Range<Int>] in
+            guard range.overlaps(written) else { return [range] }
+            let before = range.lowerBound..<max(range.lowerBound, written.lowerBound)
+            return [before, min(range.upperBound, written.upperBound)..<range.upperBound].filter { !$0.isEmpty }
+        }
+    }
+
     private func byte(_ name: String, _ offset: Int) -> UInt8 {
         guard let file = files.first(where: { $0.name == name && !$0.isRemoved }), offset < file.current.count else {
             return 0
@@ -221,26 +309,40 @@ public final class SimulatedDisk: Disk {
     }
 
     private func tear(_ change: Change, _ bytes: inout [UInt8], _ keepsOrder: Bool, _ random: inout SeededRandom) {
-        switch change {
-        case .resize(let length):
-            guard keepsOrder || random.chance(80) else { return }
-            if length < bytes.count {
-                bytes.removeLast(bytes.count - length)
-            } else {
-                bytes += [UInt8](repeating: 0, count: length - bytes.count)
-            }
+        if change.fate == .durable || change.fault != nil { return Self.apply(change, to: &bytes) }
+        switch change.kind {
+        case .resize:
+            if keepsOrder || random.chance(80) { Self.apply(change, to: &bytes) }
         case .write(let offset, let data):
             let isWhole = keepsOrder || random.chance(60)
             var at = 0
             while at < data.count {
                 let end = min(data.count, (offset + at) / sectorBytes * sectorBytes + sectorBytes - offset)
-                if isWhole || random.chance(50) { Self.apply(Array(data[at..<end]), at: offset + at, to: &bytes) }
+                if isWhole || random.chance(50) { Self.apply(data[at..<end], at: offset + at, to: &bytes) }
                 at = end
             }
         }
     }
 
-    private static func apply(_ data: [UInt8], at offset: Int, to bytes: inout [UInt8]) {
+    /// What a change does to the medium.
+    private static func apply(_ change: Change, to bytes: inout [UInt8]) {
+        switch change.kind {
+        case .resize(let length):
+            if length < bytes.count {
+                bytes.removeLast(bytes.count - length)
+            } else {
+                bytes += [UInt8](repeating: 0, count: length - bytes.count)
+            }
+        case .write(var offset, let data):
+            if let fault = change.fault {
+                guard case .misdirected(let place) = fault else { return }
+                offset = place
+            }
+            apply(data[...], at: offset, to: &bytes)
+        }
+    }
+
+    private static func apply(_ data: ArraySlice<UInt8>, at offset: Int, to bytes: inout [UInt8]) {
         if bytes.count < offset + data.count {
             bytes += [UInt8](repeating: 0, count: offset + data.count - bytes.count)
         }

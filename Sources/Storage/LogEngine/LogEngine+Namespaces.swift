@@ -61,7 +61,7 @@ extension LogEngine {
         _ type: UInt8, _ namespace: UInt32, _ key: [UInt8], _ value: [UInt8], previous: UInt64, time: UInt64
     ) throws(LogError) -> UInt64 {
         if let writeRefusal { throw .refused(writeRefusal) }
-        try commit(sync: true)
+        try commitPart(sync: true)
         var header = RecordHeader()
         (header.type, header.namespace, header.previous) = (type, namespace, previous)
         var failure: LogError?
@@ -72,8 +72,14 @@ extension LogEngine {
                 } catch { failure = error }
             }
         }
-        if let failure { throw failure }
-        try commit(sync: true)
+        do throws(LogError) {
+            if let failure { throw failure }
+            try commitPart(sync: true)
+        } catch {
+            // Nothing but this record was in the turn, and who asked for it is told.
+            turnFailure = nil
+            throw error
+        }
         return header.sequence
     }
 

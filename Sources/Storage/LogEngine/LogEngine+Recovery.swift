@@ -143,6 +143,7 @@ extension LogEngine {
             allowsGaps: allowsGaps)
         var batchStart: UInt64?
         var end = segment.length
+        if isLast { unsettled = nil }
         walk: while true {
             let before = walker.expected
             switch walker.next() {
@@ -154,6 +155,7 @@ extension LogEngine {
                     nextSequence = before
                     break walk
                 }
+                if isLast, unsettled == nil, header.sequence > watermark { unsettled = offset }
                 if batchStart == nil { batchStart = offset }
                 guard let head = walker.bytes(at: offset, isKey ? header.headBytes : header.totalBytes) else {
                     break walk
@@ -222,6 +224,7 @@ extension LogEngine {
                 report.cutBytes += try nonZeroBytes(from: segments[last].length, to: length)
                 try disk.truncate(segments[last].file, length: segments[last].length)
             }
+            try rewrite(segments[last])
             try disk.sync(segments[last].file)
         } catch {
             switch error {
@@ -238,6 +241,23 @@ extension LogEngine {
         if !endedWithClose, lastPolicy != .always { firstOfSession = (nextSequence | 0xffff_ffff) + 1 }
         reserved = segments[last].length
         beginTurn()
+    }
+
+    /// Writes again what nobody promised to be on the medium. After a sync that failed the system may hold bytes that
+    /// it takes for written, which the next sync would not write; the process before this one may have died of that.
+    private func rewrite(_ segment: Segment) throws(DiskError) {
+        guard var at = unsettled, !endedWithClose else { return }
+        if at == UInt64(Format.headerBlockBytes) { at = 0 }
+        let buffer = UnsafeMutableRawPointer.allocate(byteCount: 4096, alignment: 4096)
+        defer { buffer.deallocate() }
+        while at < segment.length {
+            let count = Int(min(4096 - at % 4096, segment.length - at))
+            // What cannot be read is damage already.
+            if (try? disk.read(segment.file, at: at, buffer, count)) != nil {
+                try disk.write(segment.file, at: at, RawSpan(_unsafeStart: buffer, byteCount: count))
+            }
+            at += UInt64(count)
+        }
     }
 
     /// Bytes up to the last one that is not zero.

@@ -84,10 +84,20 @@ extension LogEngine {
 
     /// Hands the turn's records to the disk, and with `sync` waits until they are on stable storage.
     public mutating func commit(sync: Bool) throws(LogError) {
+        do throws(LogError) { try commitPart(sync: sync) } catch {
+            turnFailure = nil
+            throw error
+        }
+    }
+
+    /// Commits in the middle of a turn. If it fails, so will the turn's end, because its first writes are gone.
+    mutating func commitPart(sync: Bool) throws(LogError) {
         precondition(batchLeft == 0)
-        if readOnlyReason != nil, turnHasWrites {
+        if readOnlyReason != nil, turnHasWrites || (sync && isDirty) {
+            // A failed sync is never tried again: the system may have dropped what it could not write.
+            let failure = turnFailure ?? .readOnly
             revertTurn()
-            throw .readOnly
+            throw failure
         }
         try writePending()
         if sync, isDirty { try syncSegment() }
@@ -119,11 +129,17 @@ extension LogEngine {
     /// Writes down that everything before is on stable storage, so that damage to it is known to be damage.
     public mutating func mark(time: UInt64) throws(LogError) {
         guard needsMark else { return }
-        if isDirty { try commit(sync: true) }
+        if isDirty { try commitPart(sync: true) }
         var record = RecordHeader()
         record.type = RecordType.mark
-        _ = try append(&record, .init(start: nil, count: 0), .init(start: nil, count: 0), time: time, usesSlack: true)
-        try commit(sync: true)
+        do throws(LogError) {
+            _ = try append(
+                &record, .init(start: nil, count: 0), .init(start: nil, count: 0), time: time, usesSlack: true)
+            try commitPart(sync: true)
+        } catch {
+            turnFailure = nil
+            throw error
+        }
         markedSequence = nextSequence - 1
     }
 
@@ -135,7 +151,7 @@ extension LogEngine {
             return
         }
         guard isOpened else { return }
-        try commit(sync: true)
+        try commitPart(sync: true)
         var record = RecordHeader()
         record.type = RecordType.close
         _ = try append(&record, .init(start: nil, count: 0), .init(start: nil, count: 0), time: time, usesSlack: true)
@@ -238,9 +254,9 @@ extension LogEngine {
             }
             if let failure { throw failure }
             isOpened = true
-            try commit(sync: options.policy != .always)
+            try commitPart(sync: options.policy != .always)
         } catch {
-            isOpened = false
+            (isOpened, turnFailure) = (false, nil)
             throw error
         }
     }
@@ -322,6 +338,10 @@ extension LogEngine {
     }
 
     private mutating func writePending() throws(LogError) {
+        if let turnFailure {
+            revertTurn()
+            throw turnFailure
+        }
         guard pendingCount > 0 else { return }
         if readOnlyReason != nil {
             revertTurn()
@@ -333,11 +353,14 @@ extension LogEngine {
                 segments[last].file, at: segments[last].length,
                 RawSpan(_unsafeStart: pending, byteCount: pendingCount))
         } catch {
+            if error == .full { turnFailure = .full } else { turnFailure = .readOnly }
             revertTurn()
-            do throws(DiskError) { try disk.truncate(segments[last].file, length: segments[last].length) } catch let
-                second
-            {
-                if readOnlyReason == nil, second != .crashed { readOnlyReason = .writeFailed(second) }
+            do throws(DiskError) {
+                try disk.truncate(segments[last].file, length: segments[last].length)
+                // Durably, so that no crash brings back what is refused now.
+                if error == .full { try disk.sync(segments[last].file) }
+            } catch let second {
+                if readOnlyReason == nil, second != .crashed { readOnlyReason = .syncFailed(second) }
             }
             reserved = min(reserved, segments[last].length)
             throw failed(error)
@@ -348,6 +371,7 @@ extension LogEngine {
 
     private mutating func syncSegment() throws(LogError) {
         do throws(DiskError) { try disk.sync(segments[active].file) } catch {
+            if turnHasWrites { turnFailure = .readOnly }
             revertTurn()
             if error == .crashed { throw .disk(error) }
             readOnlyReason = .syncFailed(error)

@@ -53,6 +53,8 @@ public struct LogEngine: ~Copyable {
     var lastTime: UInt64 = 0
     var turnFirst: UInt64 = 1
     var turnLength: UInt64 = 0
+    /// Writes of this turn are gone already, because a part of it could not be written: its commit fails with this.
+    var turnFailure: LogError?
     var undo: [Undo] = []
     /// Records of a batch that are still to come; 0 outside of batches.
     var batchLeft: UInt32 = 0
@@ -65,6 +67,8 @@ public struct LogEngine: ~Copyable {
     /// The policy of the last process that wrote.
     var lastPolicy: SyncPolicy = .always
     var endedWithClose = true
+    /// Where in the last segment the first record stands that may not be on the medium.
+    var unsettled: UInt64?
     /// The last segment's header is damaged, so that the next record begins another.
     var hasDamagedHeader = false
 
@@ -118,11 +122,16 @@ public struct LogEngine: ~Copyable {
     /// Bytes of records, headers of segments included.
     public var logBytes: UInt64 { order.reduce(UInt64(pendingCount)) { $0 + segments[$1].length } }
 
+    /// Where the next record will stand.
+    public var endOfLog: (segment: UInt64, offset: UInt64) {
+        (segments[active].number, segments[active].length + UInt64(pendingCount))
+    }
+
     /// Whether something was written that is not yet on stable storage.
     public var isDirty: Bool { durableSequence + 1 < nextSequence }
 
     /// Whether this turn wrote something.
-    public var turnHasWrites: Bool { nextSequence != turnFirst }
+    public var turnHasWrites: Bool { nextSequence != turnFirst || turnFailure != nil }
 
     /// The first sequence number of this turn; what a reader sees from it on may still fail.
     public var turnFirstSequence: UInt64 { turnFirst }

@@ -1,0 +1,4 @@
+import Glibc
+import LogSimulator
+
+exit(SimulationProgram.run(arguments: Array(CommandLine.arguments.dropFirst())))

@@ -1,0 +1,78 @@
+import LogEngine
+import Simulation
+
+// What the simulator asks of an engine, in arrays and results instead of pointers and typed closures.
+extension LogEngine {
+    mutating func put(
+        _ namespace: UInt32, _ key: [UInt8], _ value: [UInt8], _ condition: WriteCondition, epoch: UInt64, time: UInt64
+    ) -> Result<UInt64, LogError> {
+        var result: Result<UInt64, LogError> = .failure(.absent)
+        key.withUnsafeBytes { key in
+            value.withUnsafeBytes { value in
+                do throws(LogError) {
+                    result = .success(
+                        try set(namespace, key, value, condition: condition, epoch: epoch, time: time))
+                } catch { result = .failure(error) }
+            }
+        }
+        return result
+    }
+
+    mutating func end(
+        _ namespace: UInt32, _ key: [UInt8], _ condition: WriteCondition, epoch: UInt64, time: UInt64
+    ) -> Result<UInt64, LogError> {
+        var result: Result<UInt64, LogError> = .failure(.absent)
+        key.withUnsafeBytes { key in
+            do throws(LogError) {
+                result = .success(try delete(namespace, key, condition: condition, epoch: epoch, time: time))
+            } catch { result = .failure(error) }
+        }
+        return result
+    }
+
+    func current(_ namespace: UInt32, _ key: [UInt8]) -> Result<Entry?, LogError> {
+        var result: Result<Entry?, LogError> = .success(nil)
+        key.withUnsafeBytes { key in
+            do throws(LogError) { result = .success(try find(namespace, key)) } catch { result = .failure(error) }
+        }
+        return result
+    }
+
+    func lastVersion(_ namespace: UInt32, _ key: [UInt8]) -> Result<UInt64, LogError> {
+        var result: Result<UInt64, LogError> = .success(0)
+        key.withUnsafeBytes { key in
+            do throws(LogError) { result = .success(try version(namespace, key)) } catch { result = .failure(error) }
+        }
+        return result
+    }
+
+    mutating func value(_ entry: Entry, _ namespace: UInt32, _ key: [UInt8]) -> Result<[UInt8], LogError> {
+        var value = [UInt8](repeating: 0, count: entry.valueLength + 1)
+        var failure: LogError?
+        key.withUnsafeBytes { key in
+            value.withUnsafeMutableBytes { bytes in
+                guard let base = bytes.baseAddress else { return }
+                do throws(LogError) { try read(entry, namespace, key, into: base) } catch { failure = error }
+            }
+        }
+        if let failure { return .failure(failure) }
+        value.removeLast()
+        return .success(value)
+    }
+
+    mutating func key(_ entry: Entry, _ namespace: UInt32) -> Result<[UInt8], LogError> {
+        var key = [UInt8](repeating: 0, count: 256)
+        var failure: LogError?
+        key.withUnsafeMutableBytes { bytes in
+            guard let base = bytes.baseAddress else { return }
+            do throws(LogError) { try readKey(entry, namespace, into: base) } catch { failure = error }
+        }
+        if let failure { return .failure(failure) }
+        return .success(Array(key.prefix(entry.keyLength)))
+    }
+}
+
+/// Runs a call with typed throws and gives its result.
+func result<T>(_ body: () throws(LogError) -> T) -> Result<T, LogError> {
+    do throws(LogError) { return .success(try body()) } catch { return .failure(error) }
+}

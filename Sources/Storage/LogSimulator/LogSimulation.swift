@@ -1,0 +1,63 @@
+import LogEngine
+import Simulation
+
+/// What a run of the simulator came to.
+public struct SimulationOutcome: Sendable {
+    /// What decided everything in it.
+    public let seed: UInt64
+    /// What was wrong; nil if nothing.
+    public let failure: String?
+    /// What was done, one line an operation, if it was asked for; the same seed gives the same lines.
+    public let trace: [String]
+    /// What happened how often.
+    public let counts: SimulationCounts
+}
+
+/// What happened how often in some runs.
+public struct SimulationCounts: Sendable, Equatable {
+    /// Writes that were asked for.
+    public var writes = 0
+    /// Keys whose value was compared with the model.
+    public var reads = 0
+    /// Times that an engine was opened.
+    public var opens = 0
+    /// Losses of power and kills.
+    public var crashes = 0
+    /// Bytes changed, syncs that failed or lied, writes that went astray, writes refused for want of space.
+    public var faults = 0
+    /// Answers that damage was found.
+    public var reportedDamages = 0
+
+    /// None.
+    public init() {}
+
+    /// Adds another run's.
+    public mutating func add(_ other: SimulationCounts) {
+        writes += other.writes
+        reads += other.reads
+        opens += other.opens
+        crashes += other.crashes
+        faults += other.faults
+        reportedDamages += other.reportedDamages
+    }
+}
+
+/// The engine on a disk that fails, beside a model that knows what was promised; a seed decides all of it.
+public enum LogSimulation {
+    /// One run.
+    public static func run(seed: UInt64, isTraced: Bool = false) -> SimulationOutcome {
+        Run(seed: seed, options: LogOptions(), isTraced: isTraced).outcome()
+    }
+}
+
+/// Why a run does not go on.
+enum Stop: Error {
+    /// The machine lost power, or the process was killed.
+    case crashed
+    /// The engine takes no writes any more, as it should after what the disk did.
+    case readOnly
+    /// From here on nothing can be said, and nothing wrong was seen.
+    case ended
+    /// The engine is wrong.
+    case wrong(String)
+}

@@ -1,0 +1,185 @@
+import LogEngine
+import Simulation
+
+/// One run of the simulator.
+final class Run {
+    /// What the disk does in this run.
+    struct Faults {
+        /// Power is lost with a torn and reordered end; else only the process dies.
+        var losesPower = false
+        /// Bytes change on the medium.
+        var rots = false
+        /// Syncs and writes fail.
+        var fails = false
+        /// Syncs that make nothing durable, writes that are lost or go astray: nothing is promised then.
+        var lies = false
+        /// There is little space.
+        var isSmall = false
+    }
+
+    /// Bytes of a file that were changed behind the engine's back.
+    struct Damaged {
+        let segment: UInt64
+        let range: Range<Int>
+    }
+
+    let seed: UInt64
+    var random: SeededRandom
+    let disk: SimulatedDisk
+    var options: LogOptions
+    let faults: Faults
+    let isTraced: Bool
+    var model = Model()
+    var damaged: [Damaged] = []
+    /// Damage of what the last opening cut.
+    var damagedBehind: [Damaged] = []
+    /// A sync lied or a write went astray: from the next loss of power on nothing is promised.
+    var hasLied = false
+    /// A sync or a write failed in this process.
+    var hasFailed = false
+    /// Writes of this turn were taken back in its middle.
+    var isTurnLost = false
+    /// The last process said that it stopped in order.
+    var wasClosed = false
+    var now: UInt64 = 1_700_000_000_000_000_000
+    /// A sync that a thread of its own does: what it covers, and whether the disk has done it.
+    var background: (sequence: UInt64, isDone: Bool)?
+    var counts = SimulationCounts()
+    var trace: [String] = []
+
+    init(seed: UInt64, options: LogOptions, isTraced: Bool) {
+        (self.seed, self.options, self.isTraced) = (seed, options, isTraced)
+        random = SeededRandom(seed: seed)
+        disk = SimulatedDisk(sectorBytes: random.chance(50) ? 512 : 64)
+        var faults = Faults()
+        faults.losesPower = random.chance(75)
+        switch random.below(10) {
+        case 0, 1: faults.rots = true
+        case 2: faults.fails = true
+        case 3: faults.lies = true
+        case 4: faults.isSmall = true
+        case 5: (faults.fails, faults.isSmall) = (true, true)
+        default: break
+        }
+        self.faults = faults
+        self.options.segmentBytes = 16384 + 4096 * random.below(4)
+        self.options.reserveBytes = 4096
+        self.options.slackBytes = 512
+        self.options.policy = random.chance(60) ? .always : (random.chance(50) ? .interval : .none)
+        self.options.fresh = (random.next(), random.next(), random.next())
+    }
+
+    func outcome() -> SimulationOutcome {
+        var failure: String?
+        do throws(Stop) { try run() } catch {
+            if case .wrong(let what) = error { failure = what }
+        }
+        return SimulationOutcome(seed: seed, failure: failure, trace: trace, counts: counts)
+    }
+
+    private func run() throws(Stop) {
+        say("policy \(options.policy) segments of \(options.segmentBytes) \(faults)")
+        for _ in 0..<(2 + random.below(4)) {
+            if random.chance(80) { disk.operationsBeforeCrash = 1 + random.below(80) }
+            do throws(Stop) { try live() } catch {
+                switch error {
+                case .crashed, .readOnly: break
+                case .ended, .wrong: throw error
+                }
+            }
+            fall()
+        }
+        try live(isLast: true)
+    }
+
+    /// One process, from its start to its end.
+    private func live(isLast: Bool = false) throws(Stop) {
+        counts.opens += 1
+        (hasFailed, isTurnLost, background) = (false, false, nil)
+        if isLast { disk.operationsBeforeCrash = nil }
+        now += UInt64(random.below(1_000_000_000))
+        if faults.isSmall { disk.capacity = max(disk.used, 24_000) + random.below(60_000) }
+        disk.liesAboutReserve = faults.isSmall && random.chance(30)
+        say("open")
+        var engine: LogEngine
+        do throws(LogError) { engine = try LogEngine.open(disk: disk, options: options, time: now) } catch {
+            throw refusalOfOpen(error)
+        }
+        try recovered(&engine)
+        wasClosed = false
+        if isLast { return }
+        for _ in 0..<random.below(40) { try turn(&engine) }
+        try everything(&engine)
+        if random.chance(30) { try stopInOrder(&engine) }
+    }
+
+    private func refusalOfOpen(_ error: LogError) -> Stop {
+        say("open: \(error)")
+        if error == .disk(.crashed) { return .crashed }
+        if faults.isSmall, error == .full { return .crashed }
+        if hasLied { return .ended }
+        if case .headerDamaged(let segment) = error, isDamaged(segment, 0..<(model.steps.isEmpty ? .max : 4096)) {
+            return .ended
+        }
+        return .wrong("the device could not be opened: \(error)")
+    }
+
+    /// The end of a process: of its machine too, or not.
+    private func fall() {
+        counts.crashes += 1
+        if faults.losesPower && random.chance(80) {
+            say("power lost")
+            disk.crash(&random)
+        } else {
+            say("killed")
+            disk.kill()
+        }
+        disk.restart()
+        disk.capacity = .max
+        if faults.rots, random.chance(60) { for _ in 0..<(1 + random.below(3)) { rot() } }
+    }
+
+    /// Some bytes change, or cannot be read any more.
+    func rot() {
+        let names = ((try? disk.list()) ?? []).filter { $0.hasSuffix(".segment") }
+        guard let name = names.randomElement(using: &random), let segment = UInt64(name.prefix(16), radix: 16) else {
+            return
+        }
+        let length = disk.bytes(of: name).count
+        guard length > 0 else { return }
+        let at = random.chance(20) ? random.below(length) : min(length - 1, 4096 + random.below(max(1, length - 4096)))
+        counts.faults += 1
+        switch random.below(10) {
+        case 0:
+            let range = at / 512 * 512..<min(length, at / 512 * 512 + 512)
+            say("sector lost: \(name) \(range)")
+            disk.wipe(name, range)
+            damaged.append(Damaged(segment: segment, range: range))
+        case 1:
+            let range = at / 512 * 512..<min(length, at / 512 * 512 + 512)
+            say("sector unreadable: \(name) \(range)")
+            disk.failReads(of: name, in: range)
+            // The walker reads pages, and one that cannot be read is nothing.
+            damaged.append(Damaged(segment: segment, range: max(0, range.lowerBound - 4096)..<range.upperBound + 4096))
+        default:
+            let mask = UInt8(1 << random.below(8))
+            say("bit flipped: \(name) \(at) \(mask)")
+            disk.flip(name, at: at, mask: mask)
+            damaged.append(Damaged(segment: segment, range: at..<at + 1))
+        }
+    }
+
+    func isDamaged(_ segment: UInt64, _ range: Range<Int>) -> Bool {
+        damaged.contains { $0.segment == segment && $0.range.overlaps(range) }
+    }
+
+    /// Time passes; sometimes somebody sets the clock back.
+    func clock() -> UInt64 {
+        now += UInt64(random.below(1000))
+        if random.chance(2) { now -= 1_000_000_000 }
+        return now
+    }
+
+    /// Puts a line into the trace.
+    func say(_ line: @autoclosure () -> String) { if isTraced { trace.append(line()) } }
+}
