@@ -75,7 +75,7 @@ class Server:
     def __init__(self, *options, files=(), start=True):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="operations-", dir="/tmp"))
         self.data, self.socket, self.port = self.folder / "data", self.folder / "s", free_port()
-        self.options = list(options)
+        self.options, self.process = list(options), None
         for name, text in files:
             (self.folder / name).write_text(text)
         if start:
@@ -109,9 +109,10 @@ class Server:
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -274,3 +275,234 @@ def test_guessing_is_slow(guarded):
         assert answers[-1].startswith("RATE too many wrong passwords")
         # The loop goes on all the while, and other ways in are not concerned.
         assert server.admin()("PING") == "PONG"
+
+
+# Checking, export and import
+
+
+def run(*words, data=None, status=0):
+    done = subprocess.run([BIN, *map(str, words)], input=data, capture_output=True, timeout=60)
+    assert done.returncode == status, (done.returncode, done.stdout[:2000], done.stderr[:2000])
+    return done
+
+
+def filled(server):
+    """Namespaces with versions, deletions and large values; returns the client."""
+    admin = server.admin()
+    admin("NSNEW", "photos")
+    admin("NSSET", "photos", "password", "p1")
+    admin("NSSET", "photos", "maxsize", 100 << 20)
+    admin("SELECT", "photos")
+    for n in range(300):
+        admin("SET", f"key{n}", b"first" * (n + 1))
+    for n in range(0, 300, 3):
+        admin("SET", f"key{n}", b"second" * (n + 1))
+    for n in range(0, 300, 5):
+        admin("DEL", f"key{n}")
+    admin("SET", b"large\x00\xff", os.urandom(5 << 20))
+    admin("SELECT", "default")
+    admin("SET", "a", "1")
+    return admin
+
+
+def content(admin):
+    """All keys and values of all namespaces."""
+    found = {}
+    for name in admin("NSLIST"):
+        admin("SELECT", name)
+        cursor = b"0"
+        while True:
+            cursor, keys = admin("SCAN", cursor, "COUNT", 1000)
+            for key in keys:
+                found[name, key] = hashlib.sha256(admin("GET", key)).hexdigest()
+            if cursor == b"0":
+                break
+    return found
+
+
+def test_check_names_every_damaged_place():
+    import json
+    with Server() as server:
+        filled(server)
+        in_use = json.loads(run("check", server.data, "-o", "json").stdout)
+        assert in_use["in_use"] and in_use["problems"] == []
+        server.stop()
+        report = json.loads(run("check", server.data, "-o", "json").stdout)
+        assert report["problems"] == [] and report["values"] == 402 and not report["in_use"]
+        before = {p.name: p.read_bytes() for p in server.data.iterdir()}
+        segment = server.data / ("0" * 15 + "1.segment")
+        log = bytearray(segment.read_bytes())
+        value = log.index(b"first" * 200)
+        log[value + 7] ^= 1
+        head = log.index(b"key123")
+        log[head] ^= 0x20
+        segment.write_bytes(log)
+        report = json.loads(run("check", server.data, "-o", "json", status=1).stdout)
+        first, second = sorted(report["problems"], key=lambda p: p["offset"])
+        assert first["what"] == "record head" and bytes.fromhex(first["key_hex"]) == b"key123"
+        assert first["offset"] <= head < first["offset"] + first["bytes"]
+        assert second["what"] == "value" and bytes.fromhex(second["key_hex"]) == b"key199"
+        assert second["offset"] == value and second["bytes"] == 1000 and second["namespace"] == "photos"
+        text = run("check", server.data, status=1).stdout.decode()
+        assert "key key199" in text and "2 bad" in text
+        # A whole page of nothing, and a header: the numbers that stood there are reported.
+        log[8192:12288] = bytes(4096)
+        log[100] ^= 1
+        segment.write_bytes(log)
+        kinds = {p["what"] for p in json.loads(run("check", server.data, "-o", "json", status=1).stdout)["problems"]}
+        assert {"no record", "header copy", "value"} <= kinds
+        # An unfinished end is no damage.
+        segment.write_bytes(before[segment.name][:-20])
+        report = json.loads(run("check", server.data, "-o", "json").stdout)
+        assert report["unfinished_bytes"] > 0
+        segment.write_bytes(before[segment.name])
+        run("check", server.data)
+        assert {p.name: p.read_bytes() for p in server.data.iterdir()} == before
+    run("check", "/nowhere", status=2)
+
+
+def test_export_and_import_keep_everything():
+    with Server() as server:
+        wanted = content(filled(server))
+        assert b"is used by a server" in run("export", server.data, status=1).stderr
+        live = run("export", server.socket).stdout
+        server.stop()
+        stream = run("export", server.data, "--with-secrets").stdout
+        assert run("export", server.data, "photos").stdout < stream
+        run("export", server.data, "missing", status=1)
+        for source in [live, stream]:
+            with Server(start=False) as copy:
+                assert b"imported" in run("import", copy.data, data=source).stdout
+                run("check", copy.data)
+                copy.start()
+                assert content(copy.admin()) == wanted
+                info = copy.admin()("NSINFO", "photos")
+                assert b"data_limits_bytes: 104857600" in info
+                assert (b"password: yes" in info) == (source is stream)
+                copy.stop()
+                # All versions and times: the same records once more.
+                if source is stream:
+                    assert sorted(records(run("export", copy.data, "--with-secrets").stdout)) == sorted(records(stream))
+        # Over the wire, to a server that runs.
+        with Server() as copy:
+            run("import", f"127.0.0.1:{copy.port}", data=stream)
+            assert content(copy.admin()) == wanted
+            assert b"is not empty" in run("import", copy.socket, data=stream, status=1).stderr
+        # Not one bit may be wrong, and no end may be missing.
+        with Server(start=False) as copy:
+            for damaged in [stream[:-1], stream[: len(stream) // 2], stream[:5000] + bytes([stream[5000] ^ 4]) + stream[5001:]]:
+                shutil.rmtree(copy.data, ignore_errors=True)
+                run("import", copy.data, data=damaged, status=1)
+        run("import", "/tmp/operations-none", data=b"rubbish" * 100, status=1)
+        assert not os.path.exists("/tmp/operations-none")
+
+
+def records(stream):
+    """Type, key, value and time of the values and deletions of a stream, by its documentation."""
+    import struct
+    assert stream[:8] == b"ZERODBEX"
+    at, found = 32, []
+    while at < len(stream):
+        _, kind, key, _, _, length, moment, _ = struct.unpack_from("<IBBHIIQQ", stream, at)
+        body = stream[at + 32 + key:at + 32 + key + length]
+        if kind in (2, 3):
+            found.append((kind, stream[at + 32:at + 32 + key], hashlib.sha256(body).hexdigest(), moment))
+        at += 32 + key + length
+    return found
+
+
+def castagnoli(data):
+    """0-db's CRC: Castagnoli's polynomial, beginning with 0, not inverted."""
+    state = 0
+    for byte in data:
+        state ^= byte
+        for _ in range(8):
+            state = state >> 1 ^ (0x82F63B78 if state & 1 else 0)
+    return state
+
+
+class Original:
+    """Writes files as the original 0-db does, by the description of its format."""
+
+    def __init__(self, folder, name, mode=0, maxsize=0, password=b"", flags=4):
+        self.folder, self.name = folder / name, name
+        self.folder.mkdir(parents=True)
+        (self.folder / "zdb-namespace").write_bytes(
+            self.pack("<IBBQB", 1, len(name), len(password), maxsize, flags) + name.encode() + password)
+        self.data = b"DAT0" + self.pack("<IQQI", 3, 0, 0, 0)
+        self.index = b"IDX0" + self.pack("<IQQIB", 4, 0, 0, 0, mode)
+        self.previous, self.number = 0, 0
+
+    @staticmethod
+    def pack(form, *values):
+        import struct
+        return struct.pack(form, *values)
+
+    def add(self, key, value, moment, deleted=False):
+        crc = 0 if deleted else castagnoli(value)
+        at = len(self.data)
+        self.data += self.pack("<BIIIBI", len(key), len(value), self.previous, crc, int(deleted), moment) + key + value
+        if not deleted:
+            self.index += self.pack("<BIIIBIIIII", len(key), at, len(value), 0, 0, self.number, moment, crc, 0, 0) + key
+        self.previous = at
+        return at
+
+    def write(self):
+        (self.folder / f"d{self.number}").write_bytes(self.data)
+        (self.folder / f"i{self.number}").write_bytes(self.index)
+
+    def jump(self):
+        self.write()
+        self.number += 1
+        self.data = b"DAT0" + self.pack("<IQQI", 3, 0, 0, self.number)
+        self.index = b"IDX0" + self.pack("<IQQIB", 4, 0, 0, self.number, 0)
+        self.previous = 0
+
+
+def test_files_of_the_original_are_imported():
+    assert castagnoli(b"123456789") != 0xE3069283  # not the standard form
+    with Server(start=False) as server:
+        files = server.folder / "original"
+        user = Original(files, "user", maxsize=1 << 30, password=b"clear", flags=5)
+        user.add(b"a", b"one", 1000)
+        user.add(b"b", b"two" * 100, 1001)
+        user.add(b"a", b"three", 1002)
+        user.add(b"b", b"", 1003, deleted=True)
+        user.jump()
+        user.add(b"b", b"again", 1004)
+        user.add(b"empty", b"", 1004)
+        user.write()
+        counted = Original(files, "counted", mode=1, flags=6)
+        for n in range(10):
+            counted.add(n.to_bytes(8, "little"), b"v%d" % n, 1000 + n)
+        counted.write()
+        torn = Original(files, "torn")
+        torn.add(b"before", b"x" * 50, 1000)
+        bad = torn.add(b"bad", b"y" * 50, 1001)
+        torn.add(b"behind", b"z" * 50, 1002)
+        cut = torn.add(b"cut", b"w" * 50, 1003)
+        torn.data = torn.data[:cut + 30] + b""
+        torn.previous = cut
+        torn.add(b"after the crash", b"v", 1004)
+        torn.data = torn.data[:bad + 30] + b"?" + torn.data[bad + 31:]
+        torn.write()
+        done = run("import", server.data, "--original", files, status=1)
+        assert b"imported 18 values, 1 deletions" in done.stdout
+        assert done.stderr.count(b"no good record") == 2
+        run("check", server.data)
+        stream = run("export", server.data).stdout
+        times = {(kind, key): moment // 10**9 for kind, key, _, moment in records(stream)}
+        assert times[3, b"b"] == 1003 and times[2, b"empty"] == 1004
+        assert [r[0] for r in records(stream) if r[1] == b"b"] == [2, 3, 2]
+        server.start("--admin-password-file", "@password") if (server.folder / "password").write_text("x") else None
+        client = server.tcp()
+        assert client("SELECT", "user") == "OK"  # public
+        assert [client("GET", k) for k in ["a", "b", "empty"]] == [b"three", b"again", b""]
+        assert client.refused("SET", "a", "1").startswith("DENIED")
+        assert client("SELECT", "user", "clear") == "OK"
+        assert client("SELECT", "counted") == "OK"
+        assert client("GET", (7).to_bytes(8, "little")) == b"v7"
+        assert client.refused("SET", (7).to_bytes(8, "little"), "x").startswith("WORM")
+        assert client("SELECT", "torn") == "OK"
+        assert [client("GET", k) for k in ["before", "bad", "behind", "cut", "after the crash"]] == [
+            b"x" * 50, None, b"z" * 50, None, b"v"]

@@ -50,6 +50,12 @@ public struct NamespaceSettings: Hashable, Sendable {
     /// The defaults.
     public init() {}
 
+    /// From the bytes of a definition, or of an export.
+    public init(decoding bytes: [UInt8]) { self = bytes.withUnsafeBytes { NamespaceSettings($0) } }
+
+    /// The bytes of a definition.
+    public var encoding: [UInt8] { encoded }
+
     init(_ bytes: UnsafeRawBufferPointer) {
         var offset = 0
         func word(_ data: [UInt8]) -> UInt64 { data.prefix(8).reversed().reduce(0) { $0 << 8 | UInt64($1) } }

@@ -23,8 +23,11 @@ final class FileDisk: Disk {
     private var table: UnsafeMutablePointer<(descriptor: Int32, mapped: UnsafeRawPointer?)>
     private var tableCapacity = 16
 
-    init(directory: String, segmentBytes: Int) {
+    private let isReadOnly: Bool
+
+    init(directory: String, segmentBytes: Int, isReadOnly: Bool = false) {
         self.directory = directory
+        self.isReadOnly = isReadOnly
         mapBytes = segmentBytes
         table = .allocate(capacity: tableCapacity)
     }
@@ -43,7 +46,11 @@ final class FileDisk: Disk {
 
     func open(_ name: String, create: Bool) throws(DiskError) -> DiskFile {
         let path = directory + "/" + name
-        var descriptor = zg_open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT | O_EXCL : 0), 0o600)
+        if create, isReadOnly { throw .readOnly }
+        var descriptor =
+            isReadOnly
+            ? -EROFS
+            : zg_open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT | O_EXCL : 0), 0o600)
         if descriptor == -EROFS || descriptor == -EACCES, !create {
             descriptor = zg_open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0)
         }

@@ -14,18 +14,14 @@ public enum Program {
     /// Runs the program to its end; returns the exit status.
     public static func run(arguments: [String]) -> Int32 {
         if arguments.contains("--help") || arguments.contains("-h") {
-            write(1, Settings.usage)
+            write(1, Settings.usage + Tool.usage)
             return 0
         }
         if arguments.contains("--version") {
             write(1, "zero-db \(version)\n")
             return 0
         }
-        if arguments == ["password"] {
-            let (status, output) = PasswordFile.run()
-            write(status == 0 ? 1 : 2, output)
-            return status
-        }
+        if let status = Tool.run(arguments) { return status }
         var settings: Settings
         do throws(SettingsError) {
             settings = try Settings(arguments: arguments.filter { $0 != "--print-config" })
