@@ -12,7 +12,8 @@ extension LogEngine {
         settings.created = time
         let id = UInt32(namespaces.count)
         let sequence = try record(RecordType.namespace, id, name, settings.encoded, previous: 0, time: time)
-        define(id, name, settings, sequence)
+        let state = define(id, name, settings, sequence)
+        try attachIndex(state)
         return id
     }
 
@@ -22,11 +23,13 @@ extension LogEngine {
     ) throws(LogError) {
         let state = try state(id)
         guard state.pointee.settings.isSupported else { throw .namespaceUnsupported }
+        guard settings.mode == state.pointee.settings.mode || state.pointee.slots == 0 else { throw .modeFixed }
         let (name, previous) = (state.pointee.name, state.pointee.definition)
         let sequence = try record(
             RecordType.namespace, id, name, settings.encoded, previous: previous, time: time)
         state.pointee.settings = settings
         state.pointee.definition = sequence
+        try attachIndex(state)
     }
 
     /// Ends a namespace and everything in it, durably.
@@ -34,6 +37,7 @@ extension LogEngine {
         let state = try state(id)
         let (name, previous) = (state.pointee.name, state.pointee.definition)
         _ = try record(RecordType.namespaceEnd, id, name, [], previous: previous, time: time)
+        try state.pointee.table?.remove()
         forget(id)
     }
 

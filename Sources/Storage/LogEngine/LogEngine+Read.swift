@@ -19,13 +19,17 @@ extension LogEngine {
     @inline(__always)
     public func find(_ namespace: UInt32, _ key: UnsafeRawBufferPointer) throws(LogError) -> Entry? {
         let state = try readable(namespace)
-        guard let slot = state.pointee.index.find(hasher.hash(key))?.pointee, !slot.isTombstone else { return nil }
+        if state.pointee.isHashed {
+            guard let slot = state.pointee.index.find(hasher.hash(key))?.pointee, !slot.isTombstone else { return nil }
+            return Entry(slot: slot)
+        }
+        guard let slot = try modeSlot(state, key), !slot.isTombstone else { return nil }
         return Entry(slot: slot)
     }
 
     /// The sequence number of a key's version or, when it was ended, of its tombstone; 0 if it never was.
     public func version(_ namespace: UInt32, _ key: UnsafeRawBufferPointer) throws(LogError) -> UInt64 {
-        try readable(namespace).pointee.index.find(hasher.hash(key))?.pointee.sequence ?? 0
+        try current(readable(namespace), key, hasher.hash(key))?.sequence ?? 0
     }
 
     /// Copies a value to where `valueLength` bytes of room are. What does not match its checksums is never copied to
@@ -49,7 +53,7 @@ extension LogEngine {
         {
             return
         }
-        markDamaged(slot, namespace)
+        markDamaged(slot, namespace, key)
         throw corrupt(slot)
     }
 
@@ -76,6 +80,10 @@ extension LogEngine {
         _ namespace: UInt32, from cursor: UInt64, count: Int, into found: inout [Entry]
     ) throws(LogError) -> UInt64 {
         let state = try readable(namespace)
+        if state.pointee.table != nil {
+            return try ids(namespace, from: cursor, isReverse: false, count: count, into: &found) ?? 0
+        }
+        if !state.pointee.isHashed { throw .notOrdered }
         var slots: [Slot] = []
         let next = state.pointee.index.scan(from: cursor, count: count, into: &slots)
         found.removeAll(keepingCapacity: true)
@@ -118,12 +126,17 @@ extension LogEngine {
         }
     }
 
-    private func corrupt(_ slot: Slot) -> LogError {
+    func corrupt(_ slot: Slot) -> LogError {
         .corrupt(segment: segments[slot.segment].number, offset: slot.offset)
     }
 
-    private func markDamaged(_ slot: Slot, _ namespace: UInt32) {
-        guard hasNamespace(namespace), let state = namespaces[Int(namespace)],
+    private func markDamaged(_ slot: Slot, _ namespace: UInt32, _ key: UnsafeRawBufferPointer) {
+        guard hasNamespace(namespace), let state = namespaces[Int(namespace)] else { return }
+        if !state.pointee.isHashed {
+            markModeDamaged(state, slot, key)
+            return
+        }
+        guard
             let found = state.pointee.index.find(slot.hash),
             found.pointee.sequence == slot.sequence
         else { return }

@@ -95,6 +95,7 @@ extension LogEngine {
         _ numbers: [UInt64], _ files: [DiskFile], _ headers: [SegmentHeader?], _ time: UInt64
     ) throws(LogError) {
         report.wasClosed = false
+        isRecovering = true
         for index in numbers.indices {
             let length = try disk.measuring(files[index])
             let isLast = index == numbers.count - 1
@@ -116,6 +117,7 @@ extension LogEngine {
         }
         guard !segments.isEmpty else { throw .headerDamaged(segment: numbers[0]) }
         try settle()
+        try finishIndexes()
         if names[Array("default".utf8)] == nil, readOnlyReason == nil, role == .master {
             _ = try createNamespace(Array("default".utf8), NamespaceSettings(), time: time)
         }
@@ -172,7 +174,7 @@ extension LogEngine {
                 report.records += 1
                 if header.batchRemaining == 0 || allowsGaps {
                     batchStart = nil
-                    undo.removeAll(keepingCapacity: true)
+                    clearUndo()
                     turnFirst = nextSequence
                 }
             case .damage(let range, let lost, let repaired):
@@ -181,7 +183,7 @@ extension LogEngine {
                     nextSequence = before
                     break walk
                 }
-                applyDamage(segment.number, index, range, lost, repaired, walker.repairedHead)
+                try applyDamage(segment.number, index, range, lost, repaired, walker.repairedHead)
                 nextSequence = walker.expected
             case .end(let offset, let garbage):
                 // What follows the last record of an earlier segment was there when the next one was begun.
@@ -194,7 +196,7 @@ extension LogEngine {
             revertTurn()
             end = min(end, start)
         }
-        undo.removeAll(keepingCapacity: true)
+        clearUndo()
         turnFirst = nextSequence
         segments[index].length = end
     }
@@ -297,15 +299,18 @@ extension LogEngine {
         }
         switch header.type {
         case RecordType.value, RecordType.tombstone:
-            put(header, hasher.hash(key), segment, offset, damaged: false)
+            try put(header, key, hasher.hash(key), segment, offset, damaged: false)
         case RecordType.namespace:
-            define(header.namespace, [UInt8](key), NamespaceSettings(body), header.sequence)
+            try attachIndex(define(header.namespace, [UInt8](key), NamespaceSettings(body), header.sequence))
         case RecordType.namespaceEnd:
-            if hasNamespace(header.namespace) { forget(header.namespace) }
+            if hasNamespace(header.namespace) {
+                namespaces[Int(header.namespace)]?.pointee.table?.close()
+                forget(header.namespace)
+            }
         case RecordType.flush:
             let state = placeholder(header.namespace)
-            state.pointee.index = KeyIndex()
-            (state.pointee.entries, state.pointee.liveBytes) = (0, 0)
+            // A table that knows what came later has forgotten already.
+            if header.sequence > state.pointee.table?.checkpoint.sequence ?? 0 { try state.pointee.clear() }
         case RecordType.fence:
             guard body.count >= 8 else { return }
             let state = placeholder(header.namespace)
@@ -334,7 +339,11 @@ extension LogEngine {
     }
 
     /// Makes a key point to a record.
-    mutating func put(_ header: RecordHeader, _ hash: KeyHash, _ segment: Int, _ offset: UInt64, damaged: Bool) {
+    @inline(__always)
+    mutating func put(
+        _ header: RecordHeader, _ key: UnsafeRawBufferPointer, _ hash: KeyHash, _ segment: Int, _ offset: UInt64,
+        damaged: Bool
+    ) throws(LogError) {
         let state = placeholder(header.namespace)
         let flags =
             (header.type == RecordType.tombstone ? Slot.tombstone : 0) | (damaged ? Slot.damaged : 0)
@@ -342,22 +351,26 @@ extension LogEngine {
         let slot = Slot(
             hash: hash, sequence: header.sequence, segment: segment, offset: offset, valueLength: header.valueLength,
             keyLength: header.keyLength, flags: flags)
-        replace(state, hash, slot)
+        if state.pointee.isHashed { replace(state, hash, slot) } else { try modeReplace(state, key, slot) }
     }
 
-    private mutating func applyDamage(
+    mutating func applyDamage(
         _ number: UInt64, _ segment: Int, _ range: Range<UInt64>, _ lost: Range<UInt64>, _ repaired: RecordHeader?,
         _ head: [UInt8]
-    ) {
+    ) throws(LogError) {
         endedWithClose = false
         let isKey = repaired.map { $0.type == RecordType.value || $0.type == RecordType.tombstone } ?? false
         note(number, range, lost, isKey || repaired?.type == RecordType.mark)
         guard isKey, let repaired, hasNamespace(repaired.namespace) else { return }
-        let hash = head.withUnsafeBytes { bytes in
-            hasher.hash(
-                UnsafeRawBufferPointer(rebasing: bytes[Format.recordHeaderBytes...].prefix(Int(repaired.keyLength))))
+        var failure: LogError?
+        head.withUnsafeBytes { bytes in
+            let key = UnsafeRawBufferPointer(
+                rebasing: bytes[Format.recordHeaderBytes...].prefix(Int(repaired.keyLength)))
+            do throws(LogError) {
+                try put(repaired, key, hasher.hash(key), segment, range.lowerBound, damaged: true)
+            } catch { failure = error }
         }
-        put(repaired, hash, segment, range.lowerBound, damaged: true)
+        if let failure { throw failure }
     }
 
     private mutating func note(

@@ -282,6 +282,7 @@ extension LogEngine {
     mutating func closeReplica() throws(LogError) {
         guard !segments.isEmpty else { return }
         try commit(sync: true)
+        try checkpointTables()
         try sealActive()
     }
 
@@ -330,6 +331,7 @@ extension LogEngine {
     /// Ends the use of the files, before the engine is opened again.
     public mutating func closeFiles() {
         for index in order { disk.close(segments[index].file) }
+        for case let state? in namespaces { state.pointee.table?.close() }
         order = []
     }
 }

@@ -4,6 +4,7 @@ extension LogEngine {
     /// Puts a segment behind the others of the log.
     mutating func addSegment(_ segment: Segment) {
         order.append(segments.count)
+        positions[segment.number] = segments.count
         segments.append(segment)
     }
 
@@ -13,13 +14,16 @@ extension LogEngine {
         segments[position].isRemoved = true
         order.removeAll { $0 == position }
         let (number, file) = (segments[position].number, segments[position].file)
+        positions[number] = nil
         defer { disk.close(file) }
         try disk.removing(Format.name(segment: number))
     }
 
     /// One slice of work that nobody waits for; about `budget` bytes are read and written. True if there is more.
     public mutating func maintain(now: UInt64, budget: Int) -> Bool {
-        guard readOnlyReason == nil, !turnHasWrites, role == .master else { return false }
+        guard readOnlyReason == nil, !turnHasWrites else { return false }
+        if maintainTables(budget: budget) { return true }
+        guard role == .master else { return false }
         return false
     }
 }

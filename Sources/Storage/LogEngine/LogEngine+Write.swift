@@ -26,8 +26,9 @@ extension LogEngine {
             throw .tooLarge
         }
         let hash = hasher.hash(key)
-        let slot = state.pointee.index.find(hash)?.pointee
+        let slot = try current(state, key, hash)
         try check(condition, slot)
+        if state.pointee.table != nil, slot?.isTombstone ?? true { throw .unknownId }
         if state.pointee.settings.isWorm, let slot, !slot.isTombstone, !slot.isDamaged { throw .worm }
         if state.pointee.settings.maxSize != 0 {
             let after = state.pointee.liveBytes - (slot?.payloadBytes ?? 0) + UInt64(key.count + value.count)
@@ -38,7 +39,7 @@ extension LogEngine {
         record.namespace = namespace
         record.previous = slot?.sequence ?? 0
         let offset = try append(&record, key, value, time: time, usesSlack: false)
-        put(record, hash, active, offset, damaged: false)
+        try put(record, key, hash, active, offset, damaged: false)
         return record.sequence
     }
 
@@ -51,7 +52,7 @@ extension LogEngine {
         let state = try writable(namespace, epoch)
         guard !key.isEmpty, key.count <= LogLimits.keyBytesMax else { throw .absent }
         let hash = hasher.hash(key)
-        guard let slot = state.pointee.index.find(hash)?.pointee, !slot.isTombstone else { throw .absent }
+        guard let slot = try current(state, key, hash), !slot.isTombstone else { throw .absent }
         try check(condition, slot)
         if state.pointee.settings.isWorm { throw .worm }
         var record = RecordHeader()
@@ -59,7 +60,7 @@ extension LogEngine {
         record.namespace = namespace
         record.previous = slot.sequence
         let offset = try append(&record, key, .init(start: nil, count: 0), time: time, usesSlack: true)
-        put(record, hash, active, offset, damaged: false)
+        try put(record, key, hash, active, offset, damaged: false)
         return record.sequence
     }
 
@@ -92,7 +93,8 @@ extension LogEngine {
 
     /// Commits in the middle of a turn. If it fails, so will the turn's end, because its first writes are gone.
     mutating func commitPart(sync: Bool) throws(LogError) {
-        precondition(batchLeft == 0)
+        precondition(batchLeft == 0 && openBatch == nil)
+        let sync = sync || tables.needsSync
         if readOnlyReason != nil, turnHasWrites || (sync && isDirty) {
             // A failed sync is never tried again: the system may have dropped what it could not write.
             let failure = turnFailure ?? .readOnly
@@ -152,6 +154,7 @@ extension LogEngine {
         }
         guard isOpened else { return }
         try commitPart(sync: true)
+        try checkpointTables()
         var record = RecordHeader()
         record.type = RecordType.close
         _ = try append(&record, .init(start: nil, count: 0), .init(start: nil, count: 0), time: time, usesSlack: true)
@@ -169,7 +172,7 @@ extension LogEngine {
     // MARK: Inside
 
     @inline(__always)
-    private func writable(
+    func writable(
         _ id: UInt32, _ epoch: UInt64
     ) throws(LogError) -> UnsafeMutablePointer<NamespaceState> {
         let state = try readable(id)
@@ -181,7 +184,7 @@ extension LogEngine {
     }
 
     @inline(__always)
-    private func check(_ condition: WriteCondition, _ slot: Slot?) throws(LogError) {
+    func check(_ condition: WriteCondition, _ slot: Slot?) throws(LogError) {
         switch condition {
         case .none: return
         case .absent: if let slot, !slot.isTombstone, !slot.isDamaged { throw .exists }
@@ -202,7 +205,7 @@ extension LogEngine {
         record.keyLength = UInt8(key.count)
         record.valueLength = UInt32(value.count)
         let total = record.totalBytes
-        if batchLeft == 0 {
+        if batchLeft == 0, openBatch == nil {
             if !isOpened, record.type != RecordType.open { try ensureOpened(time) }
             try ensureRoom(total, usesSlack: usesSlack)
             if pendingCount > LogLimits.pendingBytes { try writePending() }
@@ -234,7 +237,7 @@ extension LogEngine {
 
     /// The first record of a process says who writes; behind a stop without order its number leaves a gap, so that no
     /// number that somebody may have seen is given twice.
-    private mutating func ensureOpened(_ time: UInt64) throws(LogError) {
+    mutating func ensureOpened(_ time: UInt64) throws(LogError) {
         guard !isOpened else { return }
         if readOnlyReason != nil { throw .readOnly }
         precondition(!turnHasWrites && pendingCount == 0)
@@ -262,7 +265,7 @@ extension LogEngine {
     }
 
     /// Space for so many more bytes: in this segment, or in a new one.
-    private mutating func ensureRoom(_ bytes: Int, usesSlack: Bool) throws(LogError) {
+    mutating func ensureRoom(_ bytes: Int, usesSlack: Bool) throws(LogError) {
         var end = segments[active].length + UInt64(pendingCount + bytes)
         let isEmpty = end - UInt64(bytes) <= UInt64(Format.headerBlockBytes)
         if hasDamagedHeader || (end > UInt64(options.segmentBytes) && !isEmpty) {
@@ -390,14 +393,33 @@ extension LogEngine {
     }
 
     mutating func beginTurn() {
-        undo.removeAll(keepingCapacity: true)
+        clearUndo()
         turnFirst = nextSequence
         turnLength = segments.isEmpty ? 0 : segments[active].length
     }
 
     /// Takes back every write of this turn, as if it had not been asked for.
     mutating func revertTurn() {
-        for change in undo.reversed() {
+        openBatch = nil
+        revertWrites(after: 0, 0)
+        clearUndo()
+        pendingCount = 0
+        batchLeft = 0
+        if nextSequence > turnFirst { nextSequence = turnFirst }
+        if !segments.isEmpty, turnLength >= UInt64(Format.headerBlockBytes) {
+            segments[active].length = min(segments[active].length, turnLength)
+        }
+    }
+
+    mutating func clearUndo() {
+        undo.removeAll(keepingCapacity: true)
+        if !modeUndo.isEmpty { modeUndo.clear() }
+    }
+
+    /// Takes back the index's changes behind so many of this turn.
+    mutating func revertWrites(after hashed: Int, _ others: Int) {
+        revertModes(after: others)
+        for change in undo[hashed...].reversed() {
             guard hasNamespace(change.namespace), let state = namespaces[Int(change.namespace)] else { continue }
             guard let slot = state.pointee.index.find(change.hash) else { continue }
             account(state, slot.pointee, change.before)
@@ -407,13 +429,7 @@ extension LogEngine {
                 slot.pointee = change.before
             }
         }
-        undo.removeAll(keepingCapacity: true)
-        pendingCount = 0
-        batchLeft = 0
-        if nextSequence > turnFirst { nextSequence = turnFirst }
-        if !segments.isEmpty, turnLength >= UInt64(Format.headerBlockBytes) {
-            segments[active].length = min(segments[active].length, turnLength)
-        }
+        undo.removeLast(undo.count - hashed)
     }
 
     /// Puts a slot in the place of the key's former one, remembering that.
@@ -431,7 +447,7 @@ extension LogEngine {
     }
 
     @inline(__always)
-    private func account(_ state: UnsafeMutablePointer<NamespaceState>, _ before: Slot, _ after: Slot) {
+    func account(_ state: UnsafeMutablePointer<NamespaceState>, _ before: Slot, _ after: Slot) {
         if !before.isEmpty, !before.isTombstone {
             state.pointee.entries -= 1
             state.pointee.liveBytes -= before.payloadBytes

@@ -11,6 +11,8 @@ public struct LogEngine: ~Copyable {
         var firstSequence: UInt64
         /// Bytes that hold records; of the active segment only what has been written to the disk.
         var length: UInt64
+        /// Sequence numbers have gaps: it was compacted.
+        var allowsGaps = false
         /// It was removed: its file is closed and nothing may name its position any more.
         var isRemoved = false
     }
@@ -46,7 +48,7 @@ public struct LogEngine: ~Copyable {
     /// The next record's sequence number.
     public internal(set) var nextSequence: UInt64 = 1
     /// Everything up to this sequence number is on stable storage.
-    public internal(set) var durableSequence: UInt64 = 0
+    public internal(set) var durableSequence: UInt64 = 0 { didSet { tables.durable = durableSequence } }
     /// The last watermark that stands in the log.
     var markedSequence: UInt64 = 0
     /// Time of the last record; records' times never go back.
@@ -56,6 +58,16 @@ public struct LogEngine: ~Copyable {
     /// Writes of this turn are gone already, because a part of it could not be written: its commit fails with this.
     var turnFailure: LogError?
     var undo: [Undo] = []
+    var modeUndo = ModeUndo()
+    let tables: TableCache
+    /// Positions of the segments that exist, by their numbers.
+    var positions: [UInt64: Int] = [:]
+    /// Records are put that are in the log already.
+    var isRecovering = false
+    /// Namespaces whose index has to be made anew from the whole log.
+    var inDoubt: Set<UInt32> = []
+    /// What a batch that is open began with.
+    var openBatch: BatchStart?
     /// Records of a batch that are still to come; 0 outside of batches.
     var batchLeft: UInt32 = 0
     /// Whether this process has put its `open` record.
@@ -94,6 +106,7 @@ public struct LogEngine: ~Copyable {
     init(disk: any Disk, options: LogOptions, header: SegmentHeader) {
         precondition(options.segmentBytes >= 16384 && options.segmentBytes <= LogLimits.segmentBytesMax)
         (self.disk, self.options, self.header) = (disk, options, header)
+        tables = TableCache(disk: disk, pages: options.tablePages)
         seed = header.checksumSeed
         hasher = KeyHasher(of: header)
         pendingCapacity = 1 << 16
@@ -151,7 +164,7 @@ public struct LogEngine: ~Copyable {
         guard hasNamespace(id), let state = namespaces[Int(id)] else { return nil }
         return NamespaceInformation(
             id: id, name: state.pointee.name, settings: state.pointee.settings, fence: state.pointee.fence,
-            entries: state.pointee.entries, liveBytes: state.pointee.liveBytes, slots: state.pointee.index.count)
+            entries: state.pointee.entries, liveBytes: state.pointee.liveBytes, slots: state.pointee.slots)
     }
 
     /// Keys of a namespace.
@@ -201,6 +214,8 @@ public struct LogOptions: Sendable {
     public var reserveBytes = 8 << 20
     /// Space that only tombstones, marks and fences may use.
     public var slackBytes = 64 << 10
+    /// Pages of 4 KiB of sequential namespaces' tables that are kept in memory.
+    public var tablePages = 1024
     /// What this process will do about syncs; written in its `open` record.
     public var policy = SyncPolicy.always
     /// Whether the device takes its log from a master; an empty one then waits for the master's first segment.
@@ -236,6 +251,8 @@ public struct RecoveryReport: Hashable, Sendable {
     public var wasClosed = true
     /// Damaged places, at most `LogLimits.damagesMax`.
     public var damages: [Damage] = []
+    /// Tables of sequential namespaces that were made anew.
+    public var rebuiltTables: UInt64 = 0
     /// All damaged places.
     public var damageCount: UInt64 = 0
 }

@@ -26,6 +26,14 @@ public enum LogError: Error, Hashable, Sendable {
     case locked
     /// The namespace is frozen: neither reading nor writing.
     case frozen
+    /// A sequential namespace: who sets gives an id that exists, or none to get a new one.
+    case unknownId
+    /// A namespace that is not fresh keeps its mode.
+    case modeFixed
+    /// The namespace's keys have no order that it knows.
+    case notOrdered
+    /// The table of a sequential namespace is damaged; it is made anew at the next start.
+    case indexDamaged
     /// The namespace never changes or removes what was written.
     case worm
     /// The namespace uses something that this version does not know.

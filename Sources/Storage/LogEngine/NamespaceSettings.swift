@@ -2,7 +2,7 @@
 public enum NamespaceMode {
     /// Keys are the user's.
     public static let user: UInt8 = 1
-    /// Keys are given by the log: 8 bytes, the big-endian sequence number of the key's first version.
+    /// Keys are given by the log: 8 bytes, little-endian, counted from 0.
     public static let sequential: UInt8 = 2
     /// Like `user`, and can be read in the order of keys.
     public static let ordered: UInt8 = 3
@@ -23,6 +23,7 @@ public struct NamespaceSettings: Hashable, Sendable {
         static let durability: UInt16 = 8
         static let history: UInt16 = 9
         static let reservation: UInt16 = 10
+        static let ids: UInt16 = 11
         static let created: UInt16 = 0x8001
     }
 
@@ -44,8 +45,12 @@ public struct NamespaceSettings: Hashable, Sendable {
     public var created: UInt64 = 0
     /// Settings that must be understood and are not, or not yet served by this version.
     public private(set) var isSupported = true
+    /// How a sequential namespace gives ids: 1 is counted from 0. Another way is not served.
+    private var ids: UInt8 = 0
     /// What this version does not act on, as it was read.
     private var others: [UInt16: [UInt8]] = [:]
+
+    private static let idsFromZero: UInt8 = 1
 
     /// The defaults.
     public init() {}
@@ -74,19 +79,26 @@ public struct NamespaceSettings: Hashable, Sendable {
             case Tag.isLocked: isLocked = word(data) != 0
             case Tag.isFrozen: isFrozen = word(data) != 0
             case Tag.created: created = word(data)
+            case Tag.ids: ids = UInt8(truncatingIfNeeded: word(data))
             default:
                 others[tag] = data
                 if tag < 0x8000 { isSupported = false }
             }
         }
-        if offset != bytes.count || mode != NamespaceMode.user { isSupported = false }
+        let isKnown = (NamespaceMode.user...NamespaceMode.ordered).contains(mode)
+        if mode == NamespaceMode.sequential, ids != Self.idsFromZero { isSupported = false }
+        if offset != bytes.count || !isKnown { isSupported = false }
     }
+
+    /// The namespace cannot be served.
+    mutating func refuse() { isSupported = false }
 
     /// The value of a definition record.
     var encoded: [UInt8] {
         var fields = others
         func bytes(_ value: UInt64) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
         fields[Tag.mode] = [mode]
+        if mode == NamespaceMode.sequential { fields[Tag.ids] = [Self.idsFromZero] }
         if maxSize != 0 { fields[Tag.maxSize] = bytes(maxSize) }
         if !passwordVerifier.isEmpty { fields[Tag.passwordVerifier] = passwordVerifier }
         if isPublic { fields[Tag.isPublic] = [1] }
@@ -115,9 +127,31 @@ struct NamespaceState: ~Copyable {
     var entries: UInt64 = 0
     var liveBytes: UInt64 = 0
     var index = KeyIndex()
+    /// Whether `index` is in use; in other modes one of the next two is.
+    private(set) var isHashed = true
+    private(set) var ordered: OrderedKeys?
+    private(set) var table: SequentialTable?
 
     init(id: UInt32, name: [UInt8], settings: NamespaceSettings, definition: UInt64) {
         (self.id, self.name, self.settings, self.definition) = (id, name, settings, definition)
+    }
+
+    /// Keys that are known, ended ones included.
+    var slots: Int { isHashed ? index.count : ordered?.index.count ?? Int(table?.nextId ?? 0) }
+
+    /// Keeps keys as a mode wants it, from nothing; where the keys were is forgotten.
+    mutating func use(ordered: OrderedKeys?, table: SequentialTable?) {
+        (self.ordered, self.table, isHashed) = (ordered, table, ordered == nil && table == nil)
+        index = KeyIndex()
+        (entries, liveBytes) = (0, 0)
+    }
+
+    /// Forgets all keys.
+    mutating func clear() throws(LogError) {
+        index = KeyIndex()
+        if ordered != nil { ordered = OrderedKeys() }
+        (entries, liveBytes) = (0, 0)
+        try table?.clear()
     }
 
     mutating func rename(_ name: [UInt8]) { self.name = name }

@@ -138,6 +138,10 @@ extension Server {
         case .locked: "LOCKED the namespace is locked"
         case .frozen: "FROZEN the namespace is frozen"
         case .worm: "WORM the namespace never changes or removes what was written"
+        case .unknownId: "ERR this namespace gives ids: an empty key makes one, other keys are ids that exist"
+        case .modeFixed: "ERR the mode of a namespace can only change while it is fresh"
+        case .notOrdered: "ERR this needs an ordered namespace"
+        case .indexDamaged: "CORRUPT the namespace's table is damaged; it is made anew at the next start"
         case .namespaceUnsupported: "ERR the namespace needs a newer version of zero-db"
         case .tooLarge: "ERR too large: keys have 1 to 255 bytes, values up to 8388608"
         case .corrupt(let segment, let offset):

@@ -100,6 +100,13 @@ struct NamespaceTests {
         let optional: [UInt8] = [1, 0, 1, 0, 1, 0x99, 0x90, 1, 0, 5]
         #expect(optional.withUnsafeBytes { NamespaceSettings($0) }.isSupported)
         let ordered: [UInt8] = [1, 0, 1, 0, 3]
-        #expect(!ordered.withUnsafeBytes { NamespaceSettings($0) }.isSupported)
+        #expect(ordered.withUnsafeBytes { NamespaceSettings($0) }.isSupported)
+        // Sequential, but it does not say how ids are given; and a mode that does not exist yet.
+        for other: [UInt8] in [[1, 0, 1, 0, 2], [1, 0, 1, 0, 2, 11, 0, 1, 0, 2], [1, 0, 1, 0, 4]] {
+            #expect(!other.withUnsafeBytes { NamespaceSettings($0) }.isSupported)
+        }
+        var sequential = NamespaceSettings()
+        sequential.mode = NamespaceMode.sequential
+        #expect(sequential.encoded.withUnsafeBytes { NamespaceSettings($0) }.isSupported)
     }
 }

@@ -1,0 +1,205 @@
+import Simulation
+
+// Indexes of ordered and sequential namespaces over the life of a process: how they begin, how they are made anew from
+// the log, how tables follow it.
+extension LogEngine {
+    /// A table gets a checkpoint when it is so many records behind.
+    private static let recordsPerCheckpoint: UInt64 = 1 << 20
+
+    /// Gives a namespace the index that its mode wants.
+    mutating func attachIndex(_ state: UnsafeMutablePointer<NamespaceState>) throws(LogError) {
+        let mode = state.pointee.settings.isSupported ? state.pointee.settings.mode : NamespaceMode.user
+        let isRight =
+            switch mode {
+            case NamespaceMode.ordered: state.pointee.ordered != nil
+            case NamespaceMode.sequential: state.pointee.table != nil
+            default: state.pointee.isHashed
+            }
+        if isRight { return }
+        // Records that were read before the definition was are in the wrong index.
+        if state.pointee.slots > 0 { inDoubt.insert(state.pointee.id) }
+        state.pointee.table?.close()
+        switch mode {
+        case NamespaceMode.ordered: state.pointee.use(ordered: OrderedKeys(), table: nil)
+        case NamespaceMode.sequential:
+            do throws(LogError) {
+                let table = try SequentialTable(state.pointee.id, device: header.device, cache: tables)
+                state.pointee.use(ordered: nil, table: table)
+            } catch {
+                // Without its table the namespace cannot be served; everything else can.
+                state.pointee.settings.refuse()
+                if error == .disk(.crashed) || !isRecovering { throw error }
+            }
+        default: state.pointee.use(ordered: nil, table: nil)
+        }
+    }
+
+    /// Behind recovery: looks at every table, makes anew what is in doubt, removes what belongs to nobody.
+    mutating func finishIndexes() throws(LogError) {
+        for case let state? in namespaces { try judge(state) }
+        if !inDoubt.isEmpty { try rebuildIndexes() }
+        isRecovering = false
+        do throws(DiskError) {
+            for name in try disk.list() {
+                guard let id = SequentialTable.namespace(name), !isSequential(id), readOnlyReason == nil else {
+                    continue
+                }
+                try disk.remove(name)
+            }
+        } catch { throw .disk(error) }
+    }
+
+    private mutating func judge(_ state: UnsafeMutablePointer<NamespaceState>) throws(LogError) {
+        guard let table = state.pointee.table, !inDoubt.contains(state.pointee.id) else { return }
+        if try !count(state, table) { inDoubt.insert(state.pointee.id) }
+    }
+
+    /// Reads all of a table and sets the namespace's counters; false if something in it cannot be right.
+    private func count(
+        _ state: UnsafeMutablePointer<NamespaceState>, _ table: SequentialTable
+    ) throws(LogError) -> Bool {
+        let last = nextSequence - 1
+        if table.isInDoubt || table.checkpoint.sequence > last { return false }
+        let page = UnsafeMutableRawPointer.allocate(byteCount: SequentialTable.pageBytes, alignment: 64)
+        defer { page.deallocate() }
+        var (entries, bytes, filled, filledBefore, end): (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
+        var known = UInt64.max
+        for number in 0..<table.roomPages {
+            let memory: UnsafeMutableRawPointer
+            if table.frames[number] >= 0 {
+                memory = tables.memory(Int(table.frames[number]))
+            } else {
+                if try !table.read(number, into: page) { return false }
+                memory = page
+            }
+            if SequentialTable.isZero(memory) { continue }
+            filled += 1
+            if UInt64(number) < table.checkpoint.pages { filledBefore += 1 }
+            for index in 0..<SequentialTable.entriesPerPage {
+                let at = memory + SequentialTable.pageHeaderBytes + index * TableEntry.bytes
+                if at.load(as: UInt64.self) == 0 { continue }
+                let entry = TableEntry(at)
+                if entry.sequence > last { return false }
+                if entry.segment != known, positions[entry.segment] == nil { return false }
+                known = entry.segment
+                end = UInt64(number * SequentialTable.entriesPerPage + index) + 1
+                if !entry.isTombstone { (entries, bytes) = (entries + 1, bytes + entry.payloadBytes) }
+            }
+        }
+        if filledBefore < table.checkpoint.filled { return false }
+        (state.pointee.entries, state.pointee.liveBytes) = (entries, bytes)
+        table.nextId = max(table.checkpoint.nextId, end)
+        table.filled = filled
+        return true
+    }
+
+    /// Makes the indexes in doubt anew by reading the whole log once more.
+    private mutating func rebuildIndexes() throws(LogError) {
+        for id in inDoubt.sorted() {
+            guard hasNamespace(id) else { continue }
+            try namespaces[Int(id)]?.pointee.clear()
+        }
+        for position in order { try rebuild(from: segments[position], position) }
+        for id in inDoubt.sorted() {
+            guard hasNamespace(id), let state = namespaces[Int(id)], let table = state.pointee.table else { continue }
+            report.rebuiltTables += 1
+            if try !count(state, table) { throw .indexDamaged }
+        }
+        inDoubt = []
+    }
+
+    private mutating func rebuild(from segment: Segment, _ position: Int) throws(LogError) {
+        var walker = SegmentWalker(
+            disk: disk, file: segment.file, length: segment.length, seed: seed, expected: segment.firstSequence,
+            allowsGaps: segment.allowsGaps)
+        while true {
+            switch walker.next() {
+            case .record(let header, let offset):
+                guard inDoubt.contains(header.namespace), let head = walker.bytes(at: offset, header.headBytes) else {
+                    continue
+                }
+                try again(header, head, position, offset)
+            case .damage(let range, _, let repaired?):
+                guard inDoubt.contains(repaired.namespace) else { continue }
+                try repairedHead(repaired, walker.repairedHead, position, range.lowerBound)
+            case .damage: continue
+            case .end:
+                clearUndo()
+                return
+            }
+        }
+    }
+
+    private mutating func again(
+        _ header: RecordHeader, _ head: UnsafeRawPointer, _ position: Int, _ offset: UInt64
+    ) throws(LogError) {
+        let key = UnsafeRawBufferPointer(start: head + Format.recordHeaderBytes, count: Int(header.keyLength))
+        switch header.type {
+        case RecordType.value, RecordType.tombstone:
+            try put(header, key, KeyHash(high: 0, low: 0), position, offset, damaged: false)
+        case RecordType.flush: try namespaces[Int(header.namespace)]?.pointee.clear()
+        default: break
+        }
+        if modeUndo.count > 4096 { clearUndo() }
+    }
+
+    private mutating func repairedHead(
+        _ header: RecordHeader, _ head: [UInt8], _ position: Int, _ offset: UInt64
+    ) throws(LogError) {
+        guard header.type == RecordType.value || header.type == RecordType.tombstone else { return }
+        var failure: LogError?
+        head.withUnsafeBytes { bytes in
+            let key = UnsafeRawBufferPointer(
+                rebasing: bytes[Format.recordHeaderBytes...].prefix(Int(header.keyLength)))
+            do throws(LogError) {
+                try put(header, key, KeyHash(high: 0, low: 0), position, offset, damaged: true)
+            } catch { failure = error }
+        }
+        if let failure { throw failure }
+    }
+
+    // MARK: While the process lives
+
+    /// A slice of the tables' work: changed pages to the disk, and now and then a checkpoint. True if there is more.
+    mutating func maintainTables(budget: Int) -> Bool {
+        tables.trim()
+        if let failure = tables.failure, readOnlyReason == nil { readOnlyReason = .writeFailed(failure) }
+        for case let state? in namespaces {
+            guard let table = state.pointee.table, isBehind(table) else { continue }
+            do throws(LogError) {
+                let written = try tables.writeSome(max(1, budget / SequentialTable.pageBytes), of: table)
+                if written > 0 { return true }
+                try checkpoint(table)
+            } catch { return false }
+        }
+        return false
+    }
+
+    private func isBehind(_ table: SequentialTable) -> Bool {
+        table.lastChange > table.checkpoint.sequence
+            && durableSequence >= table.checkpoint.sequence + Self.recordsPerCheckpoint
+    }
+
+    /// Writes all tables, so that the next start has nothing to put again, and segments that were copied may go.
+    mutating func checkpointTables() throws(LogError) {
+        for case let state? in namespaces {
+            guard let table = state.pointee.table, table.lastChange > table.checkpoint.sequence else { continue }
+            while try tables.writeSome(.max, of: table) > 0 {}
+            try checkpoint(table)
+        }
+    }
+
+    private mutating func checkpoint(_ table: SequentialTable) throws(LogError) {
+        guard tables.failure == nil else { return }
+        var checkpoint = table.checkpoint
+        checkpoint.sequence = tables.firstUnwritten(table).map { $0 - 1 } ?? durableSequence
+        guard checkpoint.sequence >= table.checkpoint.sequence else { return }
+        (checkpoint.nextId, checkpoint.pages) = (table.nextId, UInt64(table.roomPages))
+        checkpoint.filled = tables.firstUnwritten(table) == nil ? table.filled : 0
+        do throws(DiskError) { try table.write(checkpoint) } catch {
+            if error == .crashed { throw .disk(error) }
+            // A table that cannot be written is made anew at the next start; the log is not concerned.
+            if error != .full, readOnlyReason == nil { readOnlyReason = .writeFailed(error) }
+        }
+    }
+}
