@@ -38,6 +38,7 @@ let modules: [Module] = [
     // C: our shims and one system-library target a C library.
     Module("C", "CLinux", .c(links: [])),
     Module("C", "CHTTP", .c(links: ["microhttpd", "curl"])),
+    Module("C", "CTLS", .c(links: ["ssl", "crypto"])),
     Module("C", "CFuse", .c(links: ["fuse3"])),
     Module("C", "CInflate", .c(links: ["isal"])),
     Module("C", "CSodium", .library), Module("C", "COpenSSL", .library), Module("C", "CISAL", .library),
@@ -62,7 +63,7 @@ let modules: [Module] = [
     Module("Storage", "LogSimulator", .unsafe, ["LogEngine", "Simulation"]),
     Module(
         "Storage", "ZeroDB", .unsafe,
-        ["Bytes", "Linux", "CLinux", "CISAL", "EventLoop", "RESP", "LogEngine", "Simulation", "Crypto"]),
+        ["Bytes", "Linux", "CLinux", "CISAL", "EventLoop", "RESP", "LogEngine", "Simulation", "Crypto", "CTLS"]),
     Module("Storage", "Flist", .unsafe, ["Bytes", "Crypto", "RESP", "CZstd"]),
     Module(
         "Storage", "ImageImport", .unsafe,

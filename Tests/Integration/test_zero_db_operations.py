@@ -506,3 +506,105 @@ def test_files_of_the_original_are_imported():
         assert client("SELECT", "torn") == "OK"
         assert [client("GET", k) for k in ["before", "bad", "behind", "cut", "after the crash"]] == [
             b"x" * 50, None, b"z" * 50, None, b"v"]
+
+
+# TLS
+
+
+def certificates(folder):
+    """An authority, a server's certificate and two clients' certificates, one of an unknown authority."""
+    def openssl(*words):
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+    for authority in ["ca", "stranger"]:
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
+                "-subj", f"/CN={authority}", "-keyout", f"{authority}.key", "-out", f"{authority}.pem")
+    for name, authority in [("server", "ca"), ("server2", "ca"), ("alice", "ca"), ("mallory", "stranger")]:
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}",
+                "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        openssl("x509", "-req", "-days", "30", "-in", f"{name}.csr", "-CA", f"{authority}.pem", "-CAkey", f"{authority}.key",
+                "-CAcreateserial", "-copy_extensions", "copyall", "-out", f"{name}.pem")
+
+
+def tls(server, who=None, port=None, **options):
+    import ssl
+    context = ssl.create_default_context(cafile=server.folder / "ca.pem")
+    for name, value in options.items():
+        setattr(context, name, value)
+    if who:
+        context.load_cert_chain(server.folder / f"{who}.pem", server.folder / f"{who}.key")
+    plain = socket.create_connection(("127.0.0.1", port or server.tls_port), 20)
+    return Client(context.wrap_socket(plain, server_hostname="localhost"))
+
+
+def secure(*options):
+    server = Server(start=False)
+    certificates(server.folder)
+    server.tls_port = free_port()
+    server.options = ["--tls-port", server.tls_port, "--tls-cert", "@server.pem", "--tls-key", "@server.key", *options]
+    return server
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tls_serves_what_plain_does():
+    import ssl
+    with secure() as server:
+        server.start()
+        client = tls(server)
+        assert client.connection.version() == "TLSv1.3"
+        large = os.urandom(3 << 20)
+        assert client("SET", "large", large) == "OK"
+        assert client("GET", "large") == large
+        for n in range(2000):
+            client.send("SET", f"k{n}", n)
+        assert {client.reply() for _ in range(2000)} == {"OK"}
+        assert client("MGET", *[f"k{n}" for n in range(2000)])[1999] == b"1999"
+        assert tls(server, maximum_version=ssl.TLSVersion.TLSv1_2)("PING") == "PONG"
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            tls(server, minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1)
+        done = subprocess.run(
+            ["redis-cli", "--tls", "--cacert", server.folder / "ca.pem", "-p", str(server.tls_port), "GET", "k7"],
+            capture_output=True, timeout=20)
+        assert done.stdout == b"7\n"
+        # Rubbish and half a handshake harm nobody.
+        with socket.create_connection(("127.0.0.1", server.tls_port)) as plain:
+            plain.sendall(b"*1\r\n$4\r\nPING\r\n")
+            try:
+                assert plain.recv(100)[:1] in (b"", b"\x15")
+            except ConnectionResetError:
+                pass
+        half = socket.create_connection(("127.0.0.1", server.tls_port))
+        half.sendall(b"\x16\x03\x01")
+        assert client("PING") == "PONG"
+        # Who does not read gets no more than a buffer, and the rest when it reads on.
+        for _ in range(10):
+            client.send("GET", "large")
+        other = server.admin()
+        assert other("PING") == "PONG"
+        assert all(client.reply() == large for _ in range(10))
+        half.close()
+        server.stop()
+
+
+def test_tls_asks_for_certificates_and_maps_their_names():
+    import ssl
+    with secure("--tls-client-ca", "@ca.pem", "--tls-allow", "alice=photos") as server:
+        server.start()
+        for who in [None, "mallory"]:
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                tls(server, who)("PING")
+        assert "tls_refused" in server.log()
+        client = tls(server, "alice")
+        assert client("SET", "k", "v") == "OK"
+        assert client.refused("SELECT", "default").startswith("DENIED")
+        assert client.refused("NSLIST").startswith("DENIED")
+        assert tls(server, "server2")("NSLIST")  # no mapping: as on the plain port
+        admin = server.admin()
+        admin("SELECT", "photos")
+        assert admin("GET", "k") == b"v"
+    with Server(start=False) as server:
+        certificates(server.folder)
+        for words in [["--tls-port", "1"], ["--tls-port", "1", "--tls-cert", "@ca.pem", "--tls-key", "@server.key"],
+                      ["--tls-port", "1", "--tls-cert", "@ca.pem", "--tls-key", "@ca.key", "--tls-allow", "a=b"]]:
+            words = [w.replace("@", f"{server.folder}/") for w in words]
+            done = subprocess.run([BIN, "--data", server.data, *words], capture_output=True, timeout=10)
+            assert done.returncode in (1, 2) and b"tls" in done.stderr.lower()

@@ -1,3 +1,5 @@
+import CLinux
+import CTLS
 import Glibc
 
 /// One argument of a command, inside the connection's input.
@@ -52,12 +54,18 @@ struct Connection {
     var namespace: UInt32
     var role: UInt8
     /// What it was let in with, for `RESET`.
-    let homeNamespace: UInt32
-    let homeRole: UInt8
+    private(set) var homeNamespace: UInt32
+    private(set) var homeRole: UInt8
     /// The namespace to which it belongs (a socket of it, or an account that may use only it); 0: none.
-    let boundNamespace: UInt32
+    private(set) var boundNamespace: UInt32
     /// Its last command is answered later (a password is being derived); nothing is read or executed until then.
     var isPaused = false
+    /// Bytes do not come by a plain `recv`: descriptors may be with them, or they are encrypted.
+    var receivesSpecially = false
+    /// OpenSSL's side of it; nil: it is not encrypted.
+    var tls: OpaquePointer?
+    /// Hands were shaken.
+    var isEstablished = true
     var isResp3 = false
     /// Nothing more is read or executed; it ends when its replies are gone.
     var isClosing = false
@@ -97,10 +105,24 @@ struct Connection {
     }
 
     func free() {
+        zg_tls_free(tls)
         input.deallocate()
         output.deallocate()
         if received >= 0 { _ = Glibc.close(received) }
         _ = Glibc.close(descriptor)
+    }
+
+    /// Puts it into one namespace and nowhere else.
+    mutating func bind(to namespace: UInt32, _ role: UInt8) {
+        (self.namespace, self.role) = (namespace, role)
+        (homeNamespace, homeRole, boundNamespace) = (namespace, role, namespace)
+    }
+
+    /// One send of what waits: bytes that went, or -EAGAIN.
+    @inline(__always)
+    func send() -> Int {
+        if let tls { return zg_tls_send(tls, output + outputStart, waitingOutput) }
+        return zg_db_send(descriptor, output + outputStart, waitingOutput)
     }
 
     var isBound: Bool { boundNamespace != 0 }

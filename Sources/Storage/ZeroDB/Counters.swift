@@ -15,6 +15,7 @@ struct Counters {
     var syncNanosecondsMax: UInt64 = 0
     var hits: UInt64 = 0
     var logins: UInt64 = 0
+    var tlsFailures: UInt64 = 0
     var loginsRefused: UInt64 = 0
     var attemptsLimited: UInt64 = 0
     var misses: UInt64 = 0

@@ -62,16 +62,26 @@ public enum Program {
         if lock >= 0, zg_flock(lock, 1) < 0 {
             throw StartError(description: "\(settings.data) is used by another zero-db")
         }
+        let context = try tls(settings)
         let disk = FileDisk(directory: settings.data, segmentBytes: settings.segmentBytes)
         var engine = try open(settings, disk)
         for allowance in settings.allowances { _ = try ensure(allowance.namespace, &engine) }
         for door in settings.doors { _ = try ensure(door.namespace, &engine) }
+        for allowance in settings.tls?.allowances ?? [] { _ = try ensure(allowance.namespace, &engine) }
         do throws(SystemError) {
             var server = try Server(settings: settings, disk: disk, engine: engine)
+            server.tls = context
             try listen(settings, &server)
             return server
         } catch {
             throw StartError(description: "\(error)")
+        }
+    }
+
+    private static func tls(_ settings: Settings) throws(StartError) -> TLSContext? {
+        guard let tls = settings.tls else { return nil }
+        do throws(SettingsError) { return try TLSContext(tls) } catch {
+            throw StartError(description: error.description)
         }
     }
 
@@ -141,6 +151,11 @@ public enum Program {
                 EventLog.warning("open_port", "address=\(settings.address) everybody_who_reaches_it=admin")
             }
         }
+        if let tls = settings.tls {
+            let descriptor = zg_tcp_listen(settings.address, tls.port, 512)
+            if descriptor < 0 { throw SystemError("listen", "\(settings.address):\(tls.port)", Errno(-descriptor)) }
+            server.watch(.init(descriptor: descriptor, kind: .admin, path: nil, isTCP: true, isTLS: true))
+        }
     }
 
     /// Tells who started us that clients can connect.
@@ -148,6 +163,7 @@ public enum Program {
         var line = "ready data=\(settings.data)"
         if let socket = settings.socket { line += " socket=\(socket)" }
         if let port = settings.port { line += " port=\(port)" }
+        if let tls = settings.tls { line += " tls_port=\(tls.port)" }
         for door in settings.doors { line += " door=\(door.path)" }
         write(1, line + "\n")
         if let value = getenv("ZERO_NOTIFY_FD"), let descriptor = Int32(String(cString: value)), descriptor > 2 {

@@ -21,21 +21,26 @@ extension Server {
                 continue
             }
             if listener.isTCP { zg_db_nodelay(descriptor) }
-            admit(descriptor, access, isUnix: !listener.isTCP)
+            admit(descriptor, access, listener)
         }
     }
 
-    private mutating func admit(_ descriptor: Int32, _ access: Access, isUnix: Bool) {
+    private mutating func admit(_ descriptor: Int32, _ access: Access, _ listener: Listener) {
         let connection = UnsafeMutablePointer<Connection>.allocate(capacity: 1)
         connection.initialize(
             to: Connection(
                 descriptor: descriptor, id: nextConnection, namespace: access.namespace, role: access.role,
                 bound: access.bound))
-        connection.pointee.takesDescriptors = isUnix && access.role == Role.admin
+        connection.pointee.takesDescriptors = !listener.isTCP && access.role == Role.admin
+        connection.pointee.receivesSpecially = connection.pointee.takesDescriptors || listener.isTLS
         nextConnection += 1
         connections[Int(descriptor)] = connection
         connectionCount += 1
         counters.accepted += 1
+        if listener.isTLS, !encrypt(connection) {
+            close(connection)
+            return
+        }
         let token = Self.connectionToken | UInt64(descriptor)
         if zg_epoll_control(epoll, 1, descriptor, UInt32(ZG_READABLE), token) < 0 { close(connection) }
     }

@@ -22,6 +22,7 @@ struct Server: ~Copyable {
         var kind: Kind
         var path: String?
         var isTCP: Bool
+        var isTLS = false
     }
 
     /// Tokens of epoll: below this they are not connections.
@@ -31,7 +32,8 @@ struct Server: ~Copyable {
     private static let listenerToken: UInt64 = 16
     static let connectionToken: UInt64 = 1 << 32
 
-    let settings: Settings
+    var settings: Settings
+    var tls: TLSContext?
     let disk: FileDisk
     var engine: LogEngine
     let epoll: Int32
@@ -184,8 +186,8 @@ struct Server: ~Copyable {
         while budget > 0 {
             let room = connection.pointee.inputCapacity - connection.pointee.inputEnd
             let got =
-                connection.pointee.takesDescriptors
-                ? receiveWithDescriptor(connection, room)
+                connection.pointee.receivesSpecially
+                ? receiveSpecially(connection, room)
                 : zg_db_receive(
                     connection.pointee.descriptor, connection.pointee.input + connection.pointee.inputEnd, room)
             if got == -Int(EAGAIN) { break }
@@ -321,9 +323,7 @@ struct Server: ~Copyable {
     private mutating func flush(_ connection: UnsafeMutablePointer<Connection>) {
         let descriptor = connection.pointee.descriptor
         while connection.pointee.waitingOutput > 0 {
-            let sent = zg_db_send(
-                descriptor, connection.pointee.output + connection.pointee.outputStart, connection.pointee.waitingOutput
-            )
+            let sent = connection.pointee.send()
             if sent == -Int(EAGAIN) { break }
             if sent < 0 {
                 close(connection)

@@ -47,6 +47,8 @@ public struct Settings: Sendable {
 
     /// The administrator's password, as what recognises it; nil: whoever reaches the TCP port administrates.
     var administrator: PasswordVerifier?
+    /// TLS; nil: none.
+    var tls: TLSSettings?
     /// Where the administrator's password stands.
     public var adminPasswordFile: String?
 
@@ -65,6 +67,13 @@ public struct Settings: Sendable {
           --admin-password-file FILE
                                the administrator's password, or the line that `zero-db password` makes of it;
                                without one whoever reaches a TCP port administrates
+          --tls-port N         a TCP port that speaks TLS 1.2 and 1.3, at the address of --listen
+          --tls-cert FILE      its certificate and what leads to an authority, PEM
+          --tls-key FILE       its private key, PEM
+          --tls-client-ca FILE clients must show a certificate of one of these authorities
+          --tls-allow NAME=NS[:ro]
+                               whose certificate has this common name uses that namespace and nothing else;
+                               again for more
           --sync WHEN          always: before a write is answered (default); interval: every second; none
           --sync-interval N    milliseconds of interval (default 1000)
           --segment-size N     bytes of a segment, 32 MiB to 4 GiB (default 268435456)
@@ -109,7 +118,8 @@ extension Settings {
             try set(name, value ?? "")
         }
         if data.isEmpty { throw SettingsError(description: "--data DIR is required") }
-        if socket == nil, port == nil, doors.isEmpty { port = 9900 }
+        if let tls { try tls.check() }
+        if socket == nil, port == nil, tls == nil, doors.isEmpty { port = 9900 }
     }
 
     private mutating func set(_ name: String, _ value: String) throws(SettingsError) {
@@ -123,6 +133,7 @@ extension Settings {
             port = number
         case "--listen": address = value
         case "--admin-password-file": adminPasswordFile = value
+        case "--tls-port", "--tls-cert", "--tls-key", "--tls-client-ca", "--tls-allow": try setTLS(name, value)
         case "--sync":
             switch value {
             case "always": sync = .always
@@ -149,7 +160,7 @@ extension Settings {
         }
     }
 
-    private static func wrong(_ name: String, _ why: String) -> SettingsError {
+    static func wrong(_ name: String, _ why: String) -> SettingsError {
         SettingsError(description: "\(name) \(why)")
     }
 
@@ -194,7 +205,8 @@ extension Settings {
     private static func nearest(_ name: String) -> String {
         let known = [
             "--data", "--socket", "--port", "--listen", "--sync", "--sync-interval", "--segment-size", "--allow",
-            "--admin", "--admin-password-file",
+            "--admin", "--admin-password-file", "--tls-port", "--tls-cert", "--tls-key", "--tls-client-ca",
+            "--tls-allow",
             "--door",
             "--print-config", "--help", "--version",
         ]
@@ -223,6 +235,7 @@ extension Settings {
         if let socket { lines.append("--socket \(socket)") }
         if let port { lines += ["--port \(port)", "--listen \(address)"] }
         if let adminPasswordFile { lines.append("--admin-password-file \(adminPasswordFile)") }
+        lines += tls?.lines ?? []
         lines.append("--sync \(sync == .always ? "always" : sync == .interval ? "interval" : "none")")
         if sync == .interval { lines.append("--sync-interval \(syncMilliseconds)") }
         lines.append("--segment-size \(segmentBytes)")
