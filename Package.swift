@@ -93,8 +93,11 @@ let modules: [Module] = [
     Module(
         "Node", "Identity", .unsafe,
         ["Bytes", "CanonicalJSON", "Crypto", "Linux", "CLinux", "Bus", "Service", "Records"]),
-    Module("Node", "StoragePools", .unsafe, ["Bytes", "CanonicalJSON", "Linux", "CLinux", "Bus", "Service"]),
-    Module("Node", "Network", .unsafe, ["Bytes", "CanonicalJSON", "Crypto", "Linux", "CLinux", "Bus", "Service"]),
+    Module(
+        "Node", "StoragePools", .unsafe,
+        ["Bytes", "CanonicalJSON", "Crypto", "Linux", "CLinux", "RESP", "Bus", "Service"]),
+    Module(
+        "Node", "Network", .unsafe, ["Bytes", "CanonicalJSON", "Crypto", "Linux", "CLinux", "RESP", "Bus", "Service"]),
     Module("Node", "Gateway", .unsafe, ["Bytes", "CanonicalJSON", "Linux", "CLinux", "Bus", "Service"]),
     Module("Node", "Shim", .unsafe, ["Bytes", "CanonicalJSON", "Linux", "CLinux", "RESP"]),
     Module(

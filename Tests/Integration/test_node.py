@@ -11,20 +11,22 @@ import grid as grids
 from grid import CONTROL, hello, wait_for
 
 ACCOUNTS = {name: 64101 + i for i, name in enumerate(
-    ["identity", "db", "ledger", "storage", "network", "compute", "gateway", "provision", "proxy", "mount", "corex", "dns"])}
+    ["identity", "db", "ledger", "storage", "network", "compute", "gateway", "provision", "proxy", "mount", "corex", "dns", "zdb"])}
 # Every verb of every service and the accounts that may use it (ARCHITECTURE.md); root may use all.
 STARTS = {"shim@": ["compute"], "mount@": ["compute"], "corex@": ["compute"], "dns@": ["network"], "proxy": ["gateway"]}
-VERBS = [("identity", "IDENTITY.NODE", {}, list(ACCOUNTS)), ("identity", "IDENTITY.OPEN", {}, ["mount"])]
+VERBS = [("identity", "IDENTITY.NODE", {}, list(ACCOUNTS)), ("identity", "IDENTITY.OPEN", {}, ["mount", "storage"])]
 VERBS += [("identity", "IDENTITY.SIGN", {"purpose": "checkpoint", "document": {}}, ["ledger"]),
           ("identity", "IDENTITY.SIGN", {"purpose": "record", "document": {}, "ledger": "0" * 64}, ["provision"])]
 for service, verbs in {
-        "storage": ["ENSURE", "REMOVE", "LIST", "SNAPSHOT", "SEND"], "network": ["ENSURE", "REMOVE", "LIST"],
+        "storage": ["ENSURE", "REMOVE", "LIST", "SNAPSHOT", "SEND", "ENSURE-ZDB", "REMOVE-ZDB"],
+        "network": ["ENSURE", "REMOVE", "LIST", "OPEN"],
         "compute": ["ENSURE", "REMOVE", "LIST", "ENSURE-ACCESS", "REMOVE-ACCESS"], "gateway": ["ENSURE", "REMOVE", "LIST"]}.items():
     VERBS += [(service, f"{service.upper()}.{verb}", {}, ["provision"]) for verb in verbs]
+VERBS += [("storage", "STORAGE.USAGE", {}, ["corex"])]
 for service in CONTROL:
     VERBS += [(service, f"{service.upper()}.{verb}", {}, []) for verb in ("STATUS", "METRICS")]
 VERBS += [("core", "CORE.STATUS", {}, ["compute", "network", "gateway"]), ("core", "CORE.RELOAD", {}, [])]
-VERBS += [("core", f"CORE.{verb}", {"unit": unit}, []) for verb in ("STOP", "RESTART") for unit in CONTROL + ["db"]]
+VERBS += [("core", f"CORE.{verb}", {"unit": unit}, []) for verb in ("STOP", "RESTART") for unit in CONTROL + ["db", "zdb"]]
 # What an account may start it is not made to start here: that would leave an instance behind.
 VERBS += [("core", "CORE.START", {"unit": unit, "instance": "nobody"} if "@" in unit else {"unit": unit}, may)
           for unit, may in STARTS.items()]
@@ -65,7 +67,7 @@ def test_accounts(shared):
 def test_each_daemon_has_its_account_and_no_more(shared):
     expected = dict(ACCOUNTS)
     capabilities = {"storage": True, "network": True}
-    for name in ["identity", "db", "ledger", "storage", "network", "compute", "gateway", "provision"]:
+    for name in ["identity", "db", "zdb", "ledger", "storage", "network", "compute", "gateway", "provision"]:
         status = pathlib.Path(f"/proc/{shared.pid(name)}/status").read_text()
         uids = re.search(r"Uid:\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)", status).groups()
         assert set(uids) == {str(expected[name])}, (name, uids)

@@ -26,6 +26,8 @@ public enum Account: UInt32, CaseIterable, Sendable, Hashable {
     case corex
     /// dnsmasq.
     case dns
+    /// zero-db of contracts.
+    case zdb
 
     /// The user and group number.
     public var uid: UInt32 { rawValue }

@@ -42,11 +42,22 @@ extension Workload {
         switch self {
         case .container(let container): fields.merge(container.fields) { $1 }
         case .volume(let volume): fields["size"] = .integer(volume.size)
+        case .zdb(let zdb): fields.merge(zdb.fields) { $1 }
         case .gateway(let gateway):
             fields["to"] = .object(["workload": .string(gateway.workload), "port": .integer(gateway.port)])
         }
         if let place { fields["place"] = place.body }
         return .object(fields)
+    }
+}
+
+extension ZDB {
+    fileprivate var fields: [String: JSONValue] {
+        var fields: [String: JSONValue] = [
+            "size": .integer(size), "mode": .string(mode.rawValue), "public": .bool(isPublic), "worm": .bool(isWORM),
+        ]
+        if let password { fields["password"] = .string(password) }
+        return fields
     }
 }
 

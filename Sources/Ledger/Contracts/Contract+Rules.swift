@@ -22,10 +22,11 @@ extension Contract {
             case .container(let container):
                 try checkMounts(container, path)
                 try checkSecrets(container, path)
-                wanted.formUnion(container.secrets.values)
             case .gateway(let gateway): try checkTarget(gateway, path)
+            case .zdb(let zdb): try checkPassword(zdb, path)
             case .volume: break
             }
+            wanted.formUnion(workload.secretNames)
         }
         for name in secrets.keys.sorted() where !wanted.contains(name) {
             throw ContractError(
@@ -50,6 +51,13 @@ extension Contract {
                 .badReference, "\(path).secrets.\(variable)", "the secret `\(name)` has no sealed value",
                 why: "a secret's value travels in the contract, sealed")
         }
+    }
+
+    private func checkPassword(_ zdb: ZDB, _ path: String) throws(ContractError) {
+        guard let name = zdb.password, secrets[name] == nil else { return }
+        throw ContractError(
+            .badReference, path + ".password", "the secret `\(name)` has no sealed value",
+            why: "a secret's value travels in the contract, sealed")
     }
 
     private func checkTarget(_ gateway: Gateway, _ path: String) throws(ContractError) {
@@ -78,6 +86,26 @@ extension Contract {
             throw ContractError(
                 .badVersion, "name", "`\(name)` was `\(previous.name)`", why: "a contract keeps its name",
                 hint: "deploy it as a new contract and delete the old one")
+        }
+        try checkKeeps(previous)
+    }
+
+    /// What a namespace is for its life: another mode would need other data, and what is written once stays.
+    private func checkKeeps(_ previous: Contract) throws(ContractError) {
+        for (index, workload) in workloads.enumerated() {
+            guard case .zdb(let zdb) = workload, case .zdb(let old) = previous.workload(zdb.name) else { continue }
+            let hint = "give it another name: the new one begins empty, and `\(zdb.name)` goes with its data"
+            guard zdb.mode == old.mode else {
+                throw ContractError(
+                    .badVersion, "workloads[\(index)].mode",
+                    "`\(zdb.name)` is \(old.mode.rawValue), not \(zdb.mode.rawValue)",
+                    why: "a zdb keeps its mode", hint: hint)
+            }
+            guard zdb.isWORM || !old.isWORM else {
+                throw ContractError(
+                    .badVersion, "workloads[\(index)].worm", "`\(zdb.name)` is written once",
+                    why: "what was promised never to change cannot be made changeable", hint: hint)
+            }
         }
     }
 }

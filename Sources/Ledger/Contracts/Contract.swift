@@ -32,6 +32,8 @@ public struct Contract: Hashable, Sendable {
     public var containers: [Container] { workloads.compactMap { if case .container(let it) = $0 { it } else { nil } } }
     /// Volumes.
     public var volumes: [Volume] { workloads.compactMap { if case .volume(let it) = $0 { it } else { nil } } }
+    /// Namespaces of Zero-DBs.
+    public var zdbs: [ZDB] { workloads.compactMap { if case .zdb(let it) = $0 { it } else { nil } } }
     /// Gateways.
     public var gateways: [Gateway] { workloads.compactMap { if case .gateway(let it) = $0 { it } else { nil } } }
 

@@ -38,6 +38,8 @@ public enum ContractLimits {
     public static let memory: ClosedRange<Int64> = (4 << 20)...(4 << 40)
     /// Size of one volume in bytes; below 16 MiB a btrfs quota is mostly metadata.
     public static let volume: ClosedRange<Int64> = (16 << 20)...(64 << 40)
+    /// Size of one zdb in bytes; below 1 MiB the log's own overhead is most of it.
+    public static let zdb: ClosedRange<Int64> = (1 << 20)...(64 << 40)
     /// Prefix lengths of a contract's IPv4 range: room for one /24 a node at least.
     public static let rangePrefix: ClosedRange<Int> = 8...24
     /// Bytes of a contract file before it is even looked at.

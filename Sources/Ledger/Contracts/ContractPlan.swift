@@ -91,6 +91,12 @@ public struct ContractPlan: Hashable, Sendable {
             compare("place", text(old.place), text(new.place), &reasons)
         case (.gateway(let old), .gateway(let new)):
             compare("to", "\(old.workload):\(old.port)", "\(new.workload):\(new.port)", &reasons)
+        case (.zdb(let old), .zdb(let new)):
+            reasons = differences(old, new)
+            if let name = new.password, previous?.secrets[name] != next.secrets[name] {
+                reasons.append("secret \(name): sealed anew")
+            }
+            if moved { reasons.append("network: another range") }
         default:
             reasons = ["type: \(old.type.rawValue) -> \(new.type.rawValue)"]
             method = .stopThenReplace
@@ -133,6 +139,17 @@ public struct ContractPlan: Hashable, Sendable {
         compare("restart", old.restart.rawValue, new.restart.rawValue, &reasons)
         compare("ready", text(old.ready), text(new.ready), &reasons)
         compare("partition", old.partition.rawValue, new.partition.rawValue, &reasons)
+        compare("place", text(old.place), text(new.place), &reasons)
+        return reasons
+    }
+
+    private static func differences(_ old: ZDB, _ new: ZDB) -> [String] {
+        var reasons: [String] = []
+        compare("size", Units.sizeText(old.size), Units.sizeText(new.size), &reasons)
+        compare("mode", old.mode.rawValue, new.mode.rawValue, &reasons)
+        compare("password", text(secret: old.password), text(secret: new.password), &reasons)
+        compare("public", "\(old.isPublic)", "\(new.isPublic)", &reasons)
+        compare("worm", "\(old.isWORM)", "\(new.isWORM)", &reasons)
         compare("place", text(old.place), text(new.place), &reasons)
         return reasons
     }

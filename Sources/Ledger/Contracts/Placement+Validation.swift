@@ -54,18 +54,21 @@ extension PlacementBody {
         guard placed.port == nil else {
             throw PlacementBody.error(path + ".port", "a fixed port", "no workload of this grid takes one")
         }
-        guard case .container(let container) = workload else {
+        guard workload.hasAddress else {
             let extra = placed.subnet != nil || placed.address != nil || placed.address6 != nil || placed.secrets != nil
             if extra {
-                throw PlacementBody.error(path, "more than a node", "only containers have addresses and secrets")
+                throw PlacementBody.error(
+                    path, "more than a node", "only containers and zdbs have addresses and secrets")
             }
             return
         }
-        let wanted = Set(container.secrets.values)
-        guard Set((placed.secrets ?? [:]).keys).subtracting([PlacementBody.imageKey]) == wanted else {
+        let wanted = workload.secretNames
+        let images: Set<String> = workload.type == .container ? [PlacementBody.imageKey] : []
+        guard Set((placed.secrets ?? [:]).keys).subtracting(images) == wanted else {
             let text = wanted.isEmpty ? "none" : wanted.sorted().joined(separator: ", ")
             throw PlacementBody.error(path + ".secrets", "not the secrets it uses", "it uses \(text)")
         }
+        guard case .container(let container) = workload else { return }
         for mount in container.volumes where workloads[mount.name]?.node != placed.node {
             throw PlacementBody.error(path + ".node", "apart from its volume `\(mount.name)`", "both are on one node")
         }
@@ -77,11 +80,11 @@ extension PlacementBody {
         var owners: [PublicKey: IPv4Range] = [:]
         var taken: [IPv4Address: String] = [:]
         let prefix = ContractPrefix(contract: id)
-        for container in contract.containers {
+        for container in contract.workloads where container.hasAddress {
             let path = "workloads.\(container.name)"
             guard let placed = workloads[container.name], let subnet = placed.subnetRange, let address = placed.ipv4
             else {
-                throw PlacementBody.error(path, "no address", "a container has a /24 `subnet` and an `address` in it")
+                throw PlacementBody.error(path, "no address", "it has a /24 `subnet` and an `address` in it")
             }
             guard let index = contract.range.index(of: subnet) else {
                 throw PlacementBody.error(

@@ -28,7 +28,7 @@ public struct Placer: Sendable {
         var hosts = kept(contract, previous, old, node: node, subnet: subnet)
         var fresh = freshHosts(previous, node: node, subnet: subnet)[...]
         for workload in contract.workloads {
-            guard case .container = workload else {
+            guard workload.hasAddress else {
                 workloads[workload.name] = PlacedWorkload(node: node)
                 continue
             }
@@ -47,11 +47,11 @@ public struct Placer: Sendable {
             contract: id, version: contract.version, epoch: (previous?.epoch ?? 0) + 1, workloads: workloads)
     }
 
-    /// The node that the contract is on; `bound` where a volume that stays holds it there.
+    /// The node that the contract is on; `bound` where data that stay hold it there.
     private func home(of contract: Contract, _ previous: Placement?) -> (node: PublicKey, bound: String?)? {
         guard let previous else { return nil }
-        let volume = contract.volumes.first { previous.workloads[$0.name] != nil }
-        if let volume, let placed = previous.workloads[volume.name] { return (placed.node, volume.name) }
+        let holder = contract.workloads.first { $0.holdsData && previous.workloads[$0.name] != nil }
+        if let holder, let placed = previous.workloads[holder.name] { return (placed.node, holder.name) }
         return contract.workloads.compactMap { previous.workloads[$0.name]?.node }.first.map { ($0, nil) }
     }
 
@@ -77,8 +77,8 @@ public struct Placer: Sendable {
         }
         throw first
             ?? ContractError(
-                .badPlacement, "", "the node of volume `\(home?.bound ?? "")` is gone",
-                why: "a volume stays on the node that holds it")
+                .badPlacement, "", "the node of `\(home?.bound ?? "")` is gone",
+                why: "what holds data stays on the node that has them")
     }
 
     private func check(_ contract: Contract, fits node: NodeDescription) throws(ContractError) {
@@ -121,6 +121,9 @@ public struct Placer: Sendable {
             let step = steps.first { $0.name == container.name }
             let isReplaced = step.map { $0.method == .replace } ?? container.volumes.isEmpty
             if !isReplaced { hosts[container.name] = host }
+        }
+        for zdb in contract.zdbs {
+            if let host = previous?.workloads[zdb.name]?.host(on: node, subnet) { hosts[zdb.name] = host }
         }
         return hosts
     }

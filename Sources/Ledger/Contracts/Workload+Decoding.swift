@@ -18,6 +18,7 @@ extension Workload {
             let port = try to.integer("port", in: 1...65_535)
             try to.finish()
             self = .gateway(Gateway(name: name, workload: workload, port: port))
+        case .zdb: self = .zdb(try ZDB(name, &reader))
         default: throw Workload.notInForce(type, path)
         }
         try reader.finish()
@@ -28,6 +29,25 @@ extension Workload {
         return ContractError(
             .notInForce, path, "`\(type.rawValue)` is not yet in force on this grid",
             why: "its nodes make real: \(known)", hint: "remove this workload or wait for an upgrade")
+    }
+}
+
+extension ZDB {
+    init(_ name: String, _ reader: inout BodyReader) throws(ContractError) {
+        self.name = name
+        size = try reader.integer("size", in: ContractLimits.zdb, Units.sizeText)
+        mode = try reader.choice("mode", Mode.self)
+        password = nil
+        if reader.optional("password") != nil { password = try reader.label("password") }
+        isPublic = try reader.bool("public")
+        isWORM = try reader.bool("worm")
+        place = try PlaceConstraint(&reader)
+        guard !isPublic || password != nil else {
+            throw reader.error(
+                .badValue, "public", "public without a password",
+                why: "reading takes no password where there is none",
+                hint: "add `password: { secret: \(name) }` for those who write, or leave `public` out")
+        }
     }
 }
 

@@ -9,6 +9,8 @@ public enum Workload: Hashable, Sendable {
     case volume(Volume)
     /// A public name that leads to a container's port.
     case gateway(Gateway)
+    /// A namespace of a Zero-DB.
+    case zdb(ZDB)
 
     /// The name, unique in the contract.
     public var name: String {
@@ -16,15 +18,17 @@ public enum Workload: Hashable, Sendable {
         case .container(let it): it.name
         case .volume(let it): it.name
         case .gateway(let it): it.name
+        case .zdb(let it): it.name
         }
     }
 
-    /// `container`, `volume` or `gateway`.
+    /// `container`, `volume`, `gateway` or `zdb`.
     public var type: WorkloadType {
         switch self {
         case .container: .container
         case .volume: .volume
         case .gateway: .gateway
+        case .zdb: .zdb
         }
     }
 
@@ -34,6 +38,7 @@ public enum Workload: Hashable, Sendable {
         case .container(let it): Capacity(cpu: it.cpu, memory: it.memory)
         case .volume(let it): Capacity(storage: it.size)
         case .gateway: .zero
+        case .zdb(let it): Capacity(storage: it.size)
         }
     }
 
@@ -43,18 +48,44 @@ public enum Workload: Hashable, Sendable {
         case .container(let it): it.place
         case .volume(let it): it.place
         case .gateway: nil
+        case .zdb(let it): it.place
+        }
+    }
+
+    /// Whether it has an address in the contract's network.
+    public var hasAddress: Bool {
+        switch self {
+        case .container, .zdb: true
+        case .volume, .gateway: false
+        }
+    }
+
+    /// Whether it holds data, so that it stays on the node that it is on.
+    public var holdsData: Bool {
+        switch self {
+        case .volume, .zdb: true
+        case .container, .gateway: false
+        }
+    }
+
+    /// Names of the secrets that its node has to open.
+    public var secretNames: Set<String> {
+        switch self {
+        case .container(let it): Set(it.secrets.values)
+        case .zdb(let it): Set([it.password].compactMap { $0 })
+        case .volume, .gateway: []
         }
     }
 }
 
 /// Every type of workload that a contract can name.
 public enum WorkloadType: String, Sendable, CaseIterable {
-    case container, volume, gateway
-    case vm, disk, zdb, archive, network
+    case container, volume, gateway, zdb
+    case vm, disk, archive, network
     case publicIP = "public-ip"
 
     /// Whether nodes of this grid make it real.
-    public var isInForce: Bool { [.container, .volume, .gateway].contains(self) }
+    public var isInForce: Bool { [.container, .volume, .gateway, .zdb].contains(self) }
 }
 
 /// An isolated process tree from an image.
@@ -172,4 +203,35 @@ public struct Gateway: Hashable, Sendable {
     public var workload: String
     /// The port of that container.
     public var port: Int64
+}
+
+/// A namespace of a Zero-DB, which containers of the contract reach by its name at `ZDB.port`, over the Redis protocol.
+public struct ZDB: Hashable, Sendable {
+    /// The TCP port of every zdb on its own address.
+    public static let port: Int64 = 9900
+
+    /// How a namespace finds its values.
+    public enum Mode: String, Sendable, CaseIterable {
+        /// By keys that the user chooses.
+        case user
+        /// By numbers that count from 0.
+        case sequential
+        /// By keys that stay sorted, for scans by prefix and range.
+        case ordered
+    }
+
+    /// Name in the contract, and its name in the contract's DNS.
+    public var name: String
+    /// Bytes that are set aside for it.
+    public var size: Int64
+    /// How it finds its values; fixed for its life.
+    public var mode: Mode
+    /// Name of the secret that is its password; without one the contract's containers come in as they are.
+    public var password: String?
+    /// Whether reading takes no password.
+    public var isPublic: Bool
+    /// Whether what was written once is never changed or removed.
+    public var isWORM: Bool
+    /// Where it may be.
+    public var place: PlaceConstraint?
 }

@@ -96,6 +96,14 @@ actor AccessKeeper {
             }
             try workload.finish()
         }
+        for (name, entry) in try reader.optionalObject("zdbs") ?? [:] {
+            var zdb = try ObjectReader(entry, "zdb \(name)")
+            let id = try zdb.string("id")
+            guard ContainerSpec.isIdentifier(id), id.hasPrefix(contract.prefix(16) + "-") else {
+                throw zdb.refuse("id", "a namespace of this contract", found: .string(id))
+            }
+            try zdb.finish()
+        }
         try reader.finish()
         return contract
     }

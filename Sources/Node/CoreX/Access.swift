@@ -17,6 +17,8 @@ struct Access: Sendable {
     let keys: [Key]
     /// Container ids by workload.
     let workloads: [String: String]
+    /// Ids of namespaces of the node's Zero-DB by workload.
+    let zdbs: [String: String]
     /// The address on which this contract's Core-X is reached.
     let link: String
 
@@ -49,6 +51,7 @@ struct Access: Sendable {
             guard let id = entry["id"]?.string, ContainerSpec.isIdentifier(id) else { return nil }
             return id
         }
+        zdbs = (try reader.optionalObject("zdbs") ?? [:]).compactMapValues { $0["id"]?.string }
         link = try reader.string("link")
     }
 

@@ -38,6 +38,16 @@ public struct CoreXWorkload: Sendable, Equatable {
     public let reason: String?
 }
 
+/// What a zdb holds.
+public struct CoreXUsage: Sendable, Equatable {
+    /// Bytes that are set aside for it.
+    public let size: Int64
+    /// Bytes of live keys and values.
+    public let used: Int64
+    /// Live keys.
+    public let entries: Int64
+}
+
 /// Reads logs of a contract's containers and runs programs in them, with requests signed by an agent key.
 public struct CoreXClient: Sendable {
     /// Longest target of a request; the server keeps a whole head in 64 KiB.
@@ -73,6 +83,21 @@ public struct CoreXClient: Sendable {
                     state: entry["state"]?.string ?? "", ready: entry["ready"]?.bool ?? false,
                     reason: entry["reason"]?.string)
             }
+        } catch {
+            throw Self.error(error)
+        }
+    }
+
+    /// What a zdb holds now.
+    public func usage(_ workload: String) async throws(CoreXError) -> CoreXUsage {
+        let target = "/v1/workloads/\(PercentEncoding.encode(workload))/usage"
+        do throws(HTTPClientError) {
+            let response = try await http.get(url(target), headers: headers("GET", target), deadline: .seconds(10))
+            try check(response)
+            guard let body = try? JSONValue(parsing: response.body), let size = body["size"]?.integer,
+                let used = body["used"]?.integer, let entries = body["entries"]?.integer
+            else { throw HTTPClientError.failed(url: target, reason: "the answer is not a usage") }
+            return CoreXUsage(size: size, used: used, entries: entries)
         } catch {
             throw Self.error(error)
         }

@@ -70,6 +70,7 @@ public final class CoreXServer: Sendable {
         }
         if parts.count == 2, request.method == "GET" { return await list(access) }
         guard parts.count == 4 else { throw Refusal(404, "NOTFOUND", "there is no \(request.path)") }
+        if let id = access.zdbs[parts[2]], parts[3] == "usage", request.method == "GET" { return try await usage(id) }
         guard let id = access.workloads[parts[2]] else {
             let names = access.workloads.keys.sorted().joined(separator: ", ")
             throw Refusal(404, "NOTFOUND", "there is no container “\(parts[2])” here; there is: \(names)")
@@ -103,6 +104,18 @@ public final class CoreXServer: Sendable {
             list.append(entry)
         }
         return .json(200, JSONValue.object(["workloads": .array(list)]).canonicalBytes)
+    }
+
+    /// `GET /v1/workloads/<name>/usage`: what a zdb holds.
+    private func usage(_ id: String) async throws(Refusal) -> HTTPResponse {
+        do throws(BusError) {
+            let client = BusClient("\(run)/storage.sock", patience: .seconds(1))
+            let reply = try await client.call("STORAGE.USAGE", ["id": .string(id)], deadline: .seconds(5))
+            return .json(200, reply.canonicalBytes)
+        } catch {
+            if error.code == "NOTFOUND" { throw Refusal(404, "NOTFOUND", error.message) }
+            throw Refusal(503, "UNAVAILABLE", error.message)
+        }
     }
 
     /// `GET /v1/workloads/<name>/logs?tail=N&follow=1`: records as in the log ring.

@@ -33,7 +33,7 @@ public struct IdentityService: Sendable {
         let sealing = Hex.encode(key.sealing.publicKey.bytes)
         server.on("NODE", from: Account.every) { _ in ["node": .string(node), "sealing": .string(sealing)] }
         server.on("SIGN", from: [.ledger, .provision]) { request in try journaled(request) { try sign(request) } }
-        server.on("OPEN", from: [.mount]) { request in try journaled(request) { try open(request) } }
+        server.on("OPEN", from: [.mount, .storage]) { request in try journaled(request) { try open(request) } }
         server.provideStatus { ["node": .string(node), "sealing": .string(sealing)] }
     }
 

@@ -26,6 +26,18 @@ public struct ContractNetwork: Hashable, Sendable {
         public let targetPort: Int64
     }
 
+    /// A namespace of the node's Zero-DB: an address of the bridge, where its door stands.
+    public struct Store: Hashable, Sendable {
+        /// The workload's name; a DNS name in the network.
+        public let name: String
+        /// IPv4 address inside `subnet`.
+        public let address: String
+        /// IPv6 address inside `prefix6`.
+        public let address6: String
+        /// TCP port.
+        public let port: Int64
+    }
+
     /// The contract's id, 64 hexadecimal digits.
     public let contract: String
     /// The contract's whole IPv4 range.
@@ -38,6 +50,8 @@ public struct ContractNetwork: Hashable, Sendable {
     public let members: [Member]
     /// Ways in.
     public let doors: [Door]
+    /// Namespaces of the node's Zero-DB.
+    public let stores: [Store]
 
     /// The start of the contract's id in the names of interfaces, which have at most 15 characters.
     var tag: String { String(contract.prefix(8)) }
@@ -62,6 +76,7 @@ public struct ContractNetwork: Hashable, Sendable {
         prefix6 = try reader.string("prefix6")
         let members = try reader.array("members")
         let doors = try reader.array("ingress")
+        let stores = try reader.optionalArray("stores") ?? []
         try reader.finish()
         guard contract.utf8.count == 64, contract.utf8.allSatisfy({ Self.isHex($0) }) else {
             throw reader.refuse("contract", "64 hexadecimal digits", found: value)
@@ -74,9 +89,11 @@ public struct ContractNetwork: Hashable, Sendable {
         }
         self.members = try members.map { value throws(JSONError) in try Self.member(value) }
         self.doors = try doors.map { value throws(JSONError) in try Self.door(value) }
+        self.stores = try stores.map { value throws(JSONError) in try Self.store(value) }
+        let addresses = self.members.map(\.address) + self.stores.map(\.address)
         guard Set(self.members.map(\.instance)).count == self.members.count,
-            Set(self.members.map(\.address)).count == self.members.count,
-            self.members.count <= NetworkLimits.members, self.doors.count <= NetworkLimits.doors
+            Set(addresses).count == addresses.count, addresses.count <= NetworkLimits.members,
+            self.doors.count <= NetworkLimits.doors
         else {
             throw reader.refuse(
                 "members", "different instances and addresses, at most \(NetworkLimits.members)", found: .array(members)
@@ -100,13 +117,33 @@ public struct ContractNetwork: Hashable, Sendable {
         guard isName(member.instance, max: 28) else {
             throw reader.refuse("instance", "an instance's name", found: .string(member.instance))
         }
-        guard NetworkRange(member.address + "/32") != nil else {
-            throw reader.refuse("address", "an IPv4 address", found: .string(member.address))
-        }
-        guard (2...39).contains(member.address6.utf8.count),
-            member.address6.utf8.allSatisfy({ isHex($0) || $0 == 0x3a })
-        else { throw reader.refuse("address6", "an IPv6 address", found: .string(member.address6)) }
+        try check(member.address, member.address6, &reader)
         return member
+    }
+
+    private static func check(_ v4: String, _ v6: String, _ reader: inout ObjectReader) throws(JSONError) {
+        guard NetworkRange(v4 + "/32") != nil else {
+            throw reader.refuse("address", "an IPv4 address", found: .string(v4))
+        }
+        guard (2...39).contains(v6.utf8.count), v6.utf8.allSatisfy({ isHex($0) || $0 == 0x3a }) else {
+            throw reader.refuse("address6", "an IPv6 address", found: .string(v6))
+        }
+    }
+
+    private static func store(_ value: JSONValue) throws(JSONError) -> Store {
+        var reader = try ObjectReader(value, "a store")
+        let store = Store(
+            name: try reader.string("name"), address: try reader.string("address"),
+            address6: try reader.string("address6"), port: try reader.integer("port"))
+        try reader.finish()
+        guard isName(store.name, max: 24) else {
+            throw reader.refuse("name", "a workload's name", found: .string(store.name))
+        }
+        try check(store.address, store.address6, &reader)
+        guard (1...65_535).contains(store.port) else {
+            throw reader.refuse("port", "a TCP port", found: .integer(store.port))
+        }
+        return store
     }
 
     private static func isName(_ text: String, max: Int) -> Bool {
@@ -132,7 +169,7 @@ public struct ContractNetwork: Hashable, Sendable {
 
     /// The request again, for the durable record.
     var request: JSONValue {
-        [
+        var value: JSONValue = [
             "contract": .string(contract), "range": .string(range), "subnet": .string(subnet),
             "prefix6": .string(prefix6),
             "members": .array(members.map(\.request)),
@@ -140,6 +177,17 @@ public struct ContractNetwork: Hashable, Sendable {
                 doors.map {
                     ["port": .integer($0.port), "address": .string($0.address), "to_port": .integer($0.targetPort)]
                 }),
+        ]
+        if !stores.isEmpty { value["stores"] = .array(stores.map(\.request)) }
+        return value
+    }
+}
+
+extension ContractNetwork.Store {
+    /// As `NETWORK.ENSURE` says it.
+    var request: JSONValue {
+        [
+            "name": .string(name), "address": .string(address), "address6": .string(address6), "port": .integer(port),
         ]
     }
 }
@@ -166,6 +214,9 @@ enum NetworkLimits {
     static let coreXPort: Int64 = 7700
     /// Between two looks at a network that nobody asked about, in milliseconds.
     static let recheck: Int64 = 10_000
+    /// Between two looks whether the store still has the doors that it was given, in milliseconds: so long at most are they
+    /// missing after it was started again.
+    static let doorCheck: Int64 = 500
 }
 
 /// An IPv4 range in CIDR form.

@@ -31,8 +31,14 @@ struct NetworkBuilder: Sendable {
 
     private func bridgeHolds(_ inside: [String: Set<String>]) -> Bool {
         guard let bridge = inside["br0"] else { return false }
-        return bridge.contains("up") && bridge.contains("\(network.bridgeAddress)/\(network.prefixLength)")
-            && bridge.contains("\(Address6.canonical(network.bridgeAddress6))/64")
+        return bridge.contains("up") && bridge.isSuperset(of: bridgeAddresses)
+    }
+
+    /// The bridge's own addresses and those of stores, as the kernel prints them.
+    private var bridgeAddresses: Set<String> {
+        let v4 = [network.bridgeAddress] + network.stores.map(\.address)
+        let v6 = [network.bridgeAddress6] + network.stores.map(\.address6)
+        return Set(v4.map { "\($0)/\(network.prefixLength)" } + v6.map { "\(Address6.canonical($0))/64" })
     }
 
     private func memberHolds(_ member: ContractNetwork.Member, _ own: Set<String>) -> Bool {
@@ -88,7 +94,10 @@ struct NetworkBuilder: Sendable {
             [
                 "address replace \(network.bridgeAddress)/\(network.prefixLength) dev br0",
                 "address replace \(network.bridgeAddress6)/64 dev br0 nodad", "link set br0 up",
-            ], in: network.namespace)
+            ] + network.stores.map { "address replace \($0.address)/\(network.prefixLength) dev br0" }
+                + network.stores.map { "address replace \($0.address6)/64 dev br0 nodad" }, in: network.namespace)
+        let strange = (inside["br0"] ?? []).subtracting(bridgeAddresses).filter { $0 != "up" && !$0.hasPrefix("fe80:") }
+        try NetworkCommands.ip(strange.sorted().map { "address delete \($0) dev br0" }, in: network.namespace)
     }
 
     private func ensure(_ member: ContractNetwork.Member, inside: [String: Set<String>]) throws {

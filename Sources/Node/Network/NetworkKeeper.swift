@@ -12,6 +12,8 @@ actor NetworkKeeper {
     private var appliedNetwork: ContractNetwork?
     private var lookedAt: Int64 = 0
     private var last: Task<Void, Never>?
+    /// Namespaces of the node's Zero-DB that were asked for, by store.
+    private var namespaces: [String: String] = [:]
 
     init(_ network: ContractNetwork, index: UInt32, node: NetworkNode) {
         (self.network, self.index, self.node) = (network, index, node)
@@ -24,6 +26,7 @@ actor NetworkKeeper {
     func ensure(_ wanted: ContractNetwork, force: Bool = false) async throws {
         try await exclusively { keeper in
             keeper.network = wanted
+            keeper.namespaces = keeper.namespaces.filter { name, _ in wanted.stores.contains { $0.name == name } }
             let isRecent = Clock.monotonicNanoseconds() / 1_000_000 - keeper.lookedAt < NetworkLimits.recheck / 2
             if !force, isRecent, keeper.appliedNetwork == wanted { return }
             try await keeper.reconcile()
@@ -61,8 +64,47 @@ actor NetworkKeeper {
         }
     }
 
+    // MARK: Doors of stores
+
+    /// Whether a store has doors to be kept.
+    var hasDoors: Bool { !namespaces.isEmpty }
+
+    /// `NETWORK.OPEN`: the doors of a store lead to `namespace` from now on.
+    func open(_ name: String, _ namespace: String) async throws {
+        guard network.stores.contains(where: { $0.name == name }) else {
+            throw BusError.notFound("\(name) has no address in the contract's network")
+        }
+        namespaces[name] = namespace
+        try await keepDoors()
+    }
+
+    /// Opens what is missing, closes what is not wanted any more. `known` are the labels of doors that are open, where somebody
+    /// asked just now.
+    func keepDoors(_ known: Set<String>? = nil) async throws {
+        try await exclusively { keeper in
+            let (network, namespaces, doors) = (keeper.network, keeper.namespaces, keeper.node.doors)
+            let repaired = try await runBlocking { () throws -> [String] in
+                let inode = try File.status("/run/netns/\(network.namespace)").inode
+                let wanted = network.stores.flatMap { store in
+                    namespaces[store.name].map { network.doors(of: store, to: $0, inode: inode) } ?? []
+                }
+                let open = try known ?? doors.open()
+                let missing = wanted.filter { !open.contains($0.label) }
+                for door in missing { try doors.open(door, in: network.namespace) }
+                for label in open.subtracting(wanted.map(\.label)).sorted() where label.hasPrefix(network.doorPrefix) {
+                    try doors.close(label)
+                }
+                return missing.map(\.label)
+            }
+            for label in repaired { keeper.node.log.info("door", ["label": label]) }
+        }
+    }
+
     /// Removes all of it.
     func remove() async throws {
+        namespaces = [:]
+        // A store that does not answer has no doors.
+        if !network.stores.isEmpty { try? await keepDoors() }
         try await exclusively { keeper in
             let (network, node) = (keeper.network, keeper.node)
             try await keeper.stopNames()

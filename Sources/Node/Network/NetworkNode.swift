@@ -8,6 +8,7 @@ public actor NetworkNode {
     nonisolated let run: String
     nonisolated let core: BusClient
     nonisolated let log: Log
+    nonisolated let doors: StoreDoors
     private let state: String
     private let linkRange: String
     private var keepers: [String: NetworkKeeper] = [:]
@@ -17,12 +18,16 @@ public actor NetworkNode {
     nonisolated let links: LinkAllocations
 
     /// Starts with the networks that an earlier process recorded.
-    public init(state: String, run: String, linkRange: String, core: BusClient, log: Log) throws {
+    /// `doorHelper` is the program that opens a listening socket in a namespace.
+    public init(
+        state: String, run: String, linkRange: String, doorHelper: String, core: BusClient, log: Log
+    ) throws {
         guard let range = NetworkRange(linkRange), range.length <= 28 else {
             throw NetworkError.command(
                 subject: "--link-range", reason: "“\(linkRange)” is not an IPv4 range of at least 16 addresses")
         }
         (self.state, self.run, self.linkRange, self.core, self.log) = (state, run, linkRange, core, log)
+        doors = StoreDoors(socket: "\(run)/zdb.sock", helper: doorHelper)
         let links = try LinkAllocations(range: range, path: "\(state)/network/links.json")
         (allocations, self.links) = (links, links)
     }
@@ -76,6 +81,34 @@ public actor NetworkNode {
         let keeper = NetworkKeeper(network, index: index, node: self)
         keepers[network.contract] = keeper
         return keeper
+    }
+
+    /// `NETWORK.OPEN`: a store of a contract's network leads to a namespace of the node's Zero-DB.
+    public func open(_ contract: String, _ name: String, _ namespace: String) async throws {
+        guard let keeper = keepers[contract] else {
+            throw BusError.notFound("contract \(contract.prefix(16)) has no network here")
+        }
+        try await keeper.open(name, namespace)
+    }
+
+    /// Gives the store its doors again after it was started again, for ever; returns when the task is cancelled.
+    public func watchDoors() async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .milliseconds(NetworkLimits.doorCheck))
+            var hasDoors = false
+            for keeper in keepers.values where await keeper.hasDoors { hasDoors = true }
+            guard hasDoors else { continue }
+            // While the store is being started again there is nothing to do or to say.
+            guard let open = try? await runBlocking({ [doors] in try doors.open() }) else { continue }
+            for contract in keepers.keys.sorted() {
+                guard let keeper = keepers[contract], await keeper.hasDoors else { continue }
+                do {
+                    try await keeper.keepDoors(open)
+                } catch {
+                    log.warn("doors", ["contract": contract, "reason": "\(error)"])
+                }
+            }
+        }
     }
 
     /// `NETWORK.REMOVE`; what is not there is no error.

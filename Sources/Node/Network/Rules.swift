@@ -5,6 +5,10 @@ enum Rules {
         let doors = network.doors.map {
             "    iifname \"link0\" ip daddr \(link) tcp dport \($0.port) dnat ip to \($0.address):\($0.targetPort)\n"
         }
+        let stores = network.stores.map {
+            "    iifname \"br0\" ip daddr \($0.address) tcp dport \($0.port) accept\n"
+                + "    iifname \"br0\" ip6 daddr \($0.address6) tcp dport \($0.port) accept\n"
+        }
         return """
             add table inet zero
             delete table inet zero
@@ -29,7 +33,7 @@ enum Rules {
                 meta l4proto { icmp, ipv6-icmp } accept
                 iifname "br0" meta l4proto { tcp, udp } th dport 53 accept
                 iifname "link0" tcp dport \(NetworkLimits.coreXPort) accept
-              }
+            \(stores.joined())  }
             }
 
             """
@@ -79,6 +83,8 @@ enum Rules {
 
     /// The hosts file for dnsmasq: of two instances of a workload, the one that serves.
     static func hosts(_ network: ContractNetwork) -> String {
-        network.members.filter(\.isNamed).map { "\($0.address) \($0.name)\n\($0.address6) \($0.name)\n" }.joined()
+        (network.members.filter(\.isNamed).map { ($0.name, $0.address, $0.address6) }
+            + network.stores.map { ($0.name, $0.address, $0.address6) })
+            .map { "\($1) \($0)\n\($2) \($0)\n" }.joined()
     }
 }

@@ -35,11 +35,19 @@ extension DesiredContract {
                 "to_port": .integer(door.target),
             ]
         }
-        return [
+        var request: JSONValue = [
             "contract": .string(id.hex), "range": .string(contract.range.description),
             "subnet": .string(subnet.description), "prefix6": .string(try prefix6()),
             "members": .array(members), "ingress": .array(doors),
         ]
+        let stores = try zdbs.map { zdb throws(ProvisionError) -> JSONValue in
+            let (v4, v6) = try address(zdb.name)
+            return [
+                "name": .string(zdb.name), "address": .string(v4), "address6": .string(v6), "port": .integer(ZDB.port),
+            ]
+        }
+        if !stores.isEmpty { request["stores"] = .array(stores) }
+        return request
     }
 
     private func member(_ instance: Instance, _ v4: String, _ v6: String, _ inventory: Inventory) -> JSONValue {
@@ -57,8 +65,8 @@ extension DesiredContract {
     }
 
     private func subnet() throws(ProvisionError) -> IPv4Range {
-        for container in containers {
-            if let text = placed(container.name)?.subnet, let subnet = IPv4Range(text) { return subnet }
+        for workload in contract.workloads where workload.hasAddress {
+            if let text = placed(workload.name)?.subnet, let subnet = IPv4Range(text) { return subnet }
         }
         guard let first = contract.range.nodeSubnet(0) else {
             throw .placement(workload: contract.name, lacks: "a subnet")
@@ -74,6 +82,28 @@ extension DesiredContract {
     func volumeRequest(_ volume: Volume) -> JSONValue {
         ["id": .string(volumeID(volume.name)), "size": .integer(volume.size), "epoch": .integer(placement.epoch)]
     }
+
+    /// `STORAGE.ENSURE-ZDB`. Of its password there are ciphertexts only.
+    func zdbRequest(_ zdb: ZDB) throws(ProvisionError) -> JSONValue {
+        var request: JSONValue = [
+            "id": .string(zdbID(zdb.name)), "contract": .string(id.hex), "workload": .string(zdb.name),
+            "size": .integer(zdb.size), "epoch": .integer(placement.epoch), "mode": .string(zdb.mode.rawValue),
+            "public": .bool(zdb.isPublic), "worm": .bool(zdb.isWORM),
+        ]
+        if let name = zdb.password {
+            guard let secret = contract.secrets[name], let sealed = placed(zdb.name)?.secrets?[name] else {
+                throw .placement(workload: zdb.name, lacks: "the secret \(name) sealed to this node")
+            }
+            request["password"] = [
+                "name": .string(name), "sealed": .string(Base64.encode(sealed)),
+                "box": .string(Base64.encode(secret.box)),
+            ]
+        }
+        return request
+    }
+
+    /// A namespace's name in the node's Zero-DB.
+    func zdbID(_ name: String) -> String { "\(shortID)-\(name)" }
 
     /// A volume's id on the node.
     func volumeID(_ name: String) -> String { "\(shortID)-\(name)" }
@@ -193,10 +223,14 @@ extension DesiredContract {
             let instance = Instance(container.name, host: inventory.serving[container.name])
             workloads[container.name] = ["id": .string(containerID(instance))]
         }
-        return [
+        var request: JSONValue = [
             "contract": .string(id.hex), "ledger": .string(ledger.hex), "author": .string(owner.identity.address),
             "keys": .array(keys), "workloads": .object(workloads), "link": .string(link),
         ]
+        var namespaces: [String: JSONValue] = [:]
+        for zdb in zdbs { namespaces[zdb.name] = ["id": .string(zdbID(zdb.name))] }
+        if !namespaces.isEmpty { request["zdbs"] = .object(namespaces) }
+        return request
     }
 }
 

@@ -54,6 +54,8 @@ public struct DesiredContract: Hashable, Sendable {
     var containers: [Container] { contract.containers.filter { placed($0.name) != nil } }
     /// Volumes of this node, in the contract's order.
     var volumes: [Volume] { contract.volumes.filter { placed($0.name) != nil } }
+    /// Namespaces of Zero-DBs on this node, in the contract's order.
+    var zdbs: [ZDB] { contract.zdbs.filter { placed($0.name) != nil } }
     /// Gateways of this node, in the contract's order.
     var gateways: [Gateway] { contract.gateways.filter { placed($0.name) != nil } }
 }

@@ -49,6 +49,8 @@ public struct Inventory: Hashable, Sendable {
     public var doors: [Door] = []
     /// Volumes by workload name.
     public var volumes: Set<String> = []
+    /// Namespaces of Zero-DBs by workload name.
+    public var zdbs: Set<String> = []
     /// Gateways by name.
     public var gateways: Set<String> = []
     /// Whether the network may exist.
@@ -60,7 +62,9 @@ public struct Inventory: Hashable, Sendable {
     public init() {}
 
     /// Whether nothing is left.
-    public var isEmpty: Bool { containers.isEmpty && volumes.isEmpty && gateways.isEmpty && !hasNetwork && !hasAccess }
+    public var isEmpty: Bool {
+        containers.isEmpty && volumes.isEmpty && zdbs.isEmpty && gateways.isEmpty && !hasNetwork && !hasAccess
+    }
 
     /// Everything that `desired` will make.
     mutating func add(_ desired: DesiredContract) {
@@ -79,6 +83,7 @@ public struct Inventory: Hashable, Sendable {
             doors.append(Door(host: host, target: target, port: port))
         }
         volumes.formUnion(desired.volumes.map(\.name))
+        zdbs.formUnion(desired.zdbs.map(\.name))
         gateways.formUnion(desired.gateways.map(\.name))
         hasNetwork = true
     }

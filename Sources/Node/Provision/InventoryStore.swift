@@ -26,6 +26,7 @@ public struct InventoryStore: Sendable {
         }
         func names(_ key: String) -> Set<String> { Set(value[key]?.array?.compactMap(\.string) ?? []) }
         (inventory.volumes, inventory.gateways) = (names("volumes"), names("gateways"))
+        inventory.zdbs = names("zdbs")
         inventory.containers = instances(value["containers"])
         inventory.retiring = instances(value["retiring"])
         inventory.serving = value["serving"]?.object?.compactMapValues { $0.integer.map { Int($0) } } ?? [:]
@@ -69,6 +70,7 @@ public struct InventoryStore: Sendable {
             "v": 2, "containers": list(inventory.containers), "retiring": list(inventory.retiring),
             "serving": .object(inventory.serving.mapValues { .integer(Int64($0)) }), "doors": .array(doors),
             "volumes": list(inventory.volumes), "gateways": list(inventory.gateways),
+            "zdbs": list(inventory.zdbs),
             "network": .bool(inventory.hasNetwork), "access": .bool(inventory.hasAccess),
         ]
         do throws(SystemError) {

@@ -63,6 +63,7 @@ public struct NodeServices: Sendable {
         switch step {
         case .network: .done(nil)
         case .volume(let name): try await ensureVolume(name, scene)
+        case .zdb(let name): try await ensureZDB(name, scene)
         case .container(let name): try await ensureContainer(name, scene)
         case .access: try await ensureAccess(scene)
         case .gateway(let name): try await ensureGateway(name, scene)
@@ -74,7 +75,22 @@ public struct NodeServices: Sendable {
             try await remove(compute, "COMPUTE", ["id": .string("\(scene.shortID)-\(instance.name)")])
         case .removeNetwork: try await remove(network, "NETWORK", ["contract": .string(scene.contractID.hex)])
         case .removeVolume(let name): try await remove(storage, "STORAGE", ["id": .string("\(scene.shortID)-\(name)")])
+        case .removeZDB(let name):
+            try await done(storage, "STORAGE.REMOVE-ZDB", ["id": .string("\(scene.shortID)-\(name)")])
         }
+    }
+
+    /// The namespace first, with its size and password; then the way to it.
+    private func ensureZDB(_ name: String, _ scene: Scene) async throws -> Outcome {
+        guard let desired = scene.desired, let zdb = desired.zdbs.first(where: { $0.name == name }) else {
+            return .done(nil)
+        }
+        _ = try await storage.call("STORAGE.ENSURE-ZDB", try desired.zdbRequest(zdb), deadline: Deadline.ensure)
+        let door: JSONValue = [
+            "contract": .string(scene.contractID.hex), "name": .string(name),
+            "namespace": .string(desired.zdbID(name)),
+        ]
+        return try await done(network, "NETWORK.OPEN", door)
     }
 
     private func ensureVolume(_ name: String, _ scene: Scene) async throws -> Outcome {

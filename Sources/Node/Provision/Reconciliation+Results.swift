@@ -8,6 +8,12 @@ extension Reconciliation {
         guard let desired else { return [:] }
         var results: [String: WorkloadResult] = [:]
         for volume in desired.volumes { results[volume.name] = result(.volume(volume.name), waitingFor: nil) }
+        for zdb in desired.zdbs {
+            let blocked = progress[.zdb(zdb.name)]?.known == nil ? failure(of: .network) : nil
+            let told = blocked ?? result(.zdb(zdb.name), waitingFor: nil)
+            results[zdb.name] = WorkloadResult(
+                state: told.state, reason: told.reason, attempt: told.attempt, since: told.since, access: access)
+        }
         for container in desired.containers { results[container.name] = containerResult(container, desired) }
         for gateway in desired.gateways {
             let waiting = progress[.gateway(gateway.name)]?.known == nil ? "\(gateway.workload) is not ready yet" : nil
@@ -40,14 +46,7 @@ extension Reconciliation {
         guard case .container(let status) = entry?.known else {
             if case .failed = entry?.known { return result(.container(container.name), waitingFor: nil) }
             let blockers = [Step.network] + container.volumes.map { Step.volume($0.name) }
-            for blocker in blockers {
-                if case .failed(let why) = progress[blocker]?.known {
-                    return WorkloadResult(
-                        state: .failed, reason: clipped("\(blocker.workload ?? "its network"): \(why)"),
-                        since: progress[blocker]?.since ?? 0)
-                }
-            }
-            return WorkloadResult(state: .waiting, since: entry?.since ?? 0)
+            return blockers.lazy.compactMap(failure).first ?? WorkloadResult(state: .waiting, since: entry?.since ?? 0)
         }
         var state = WorkloadResult.State(rawValue: status.state) ?? .preparing
         var reason = status.reason
@@ -56,11 +55,21 @@ extension Reconciliation {
         } else if state == .running, isTakingOver(container.name) {
             (state, reason) = (.preparing, "taking over from the one before")
         }
-        let access = value(.network).map { JSONValue.object(["corex": .string("\($0):7700")]) }
         return WorkloadResult(
             state: state, reason: reason.map(clipped), attempt: status.attempt, next: status.next,
             since: entry?.since ?? 0, access: access)
     }
+
+    /// What a workload says while a step that it stands on fails.
+    private func failure(of blocker: Step) -> WorkloadResult? {
+        guard case .failed(let why) = progress[blocker]?.known else { return nil }
+        return WorkloadResult(
+            state: .failed, reason: clipped("\(blocker.workload ?? "its network"): \(why)"),
+            since: progress[blocker]?.since ?? 0)
+    }
+
+    /// Where the contract's Core-X is reached.
+    private var access: JSONValue? { value(.network).map { .object(["corex": .string("\($0):7700")]) } }
 
     /// A reason that fits a record.
     private func clipped(_ text: String) -> String {

@@ -66,7 +66,7 @@ public struct Reconciliation: Sendable {
             progress[step]?.next = now
             // A new version or placement has to hold by itself before anything builds on it.
             switch step {
-            case .network, .container, .volume: progress[step]?.known = nil
+            case .network, .container, .volume, .zdb: progress[step]?.known = nil
             default: break
             }
         }
@@ -96,7 +96,8 @@ public struct Reconciliation: Sendable {
                 && !inventory.others(desired).contains { inventory.isInTheWay($0, of: container, desired) }
         }
         steps += containers.map { .container($0.name) }
-        if holds(.network), !desired.containers.isEmpty { steps.append(.access) }
+        if holds(.network) { steps += desired.zdbs.map { .zdb($0.name) } }
+        if holds(.network), !desired.containers.isEmpty || !desired.zdbs.isEmpty { steps.append(.access) }
         steps += desired.gateways.filter { hasTakenOver($0.workload) }.map { .gateway($0.name) }
         return steps
     }
@@ -110,7 +111,8 @@ public struct Reconciliation: Sendable {
         if !containers.isEmpty || !access.isEmpty { return containers.map { .removeContainer($0) } + access }
         let volumes = inventory.volumes.subtracting(desired?.volumes.map(\.name) ?? []).sorted()
         let network: [Step] = desired == nil && inventory.hasNetwork ? [.removeNetwork] : []
-        return network + volumes.map { .removeVolume($0) }
+        let zdbs = inventory.zdbs.subtracting(desired?.zdbs.map(\.name) ?? []).sorted()
+        return network + volumes.map { .removeVolume($0) } + zdbs.map { .removeZDB($0) }
     }
 
     /// Takes note of what came of a step.
@@ -224,13 +226,16 @@ public struct Reconciliation: Sendable {
         case .removeVolume(let name):
             inventory.volumes.remove(name)
             forget([step, .volume(name)])
+        case .removeZDB(let name):
+            inventory.zdbs.remove(name)
+            forget([step, .zdb(name)])
         case .removeAccess:
             inventory.hasAccess = false
             forget([step, .access])
         case .removeNetwork:
             inventory.hasNetwork = false
             forget([step, .network])
-        case .network, .volume, .container, .gateway: break
+        case .network, .volume, .zdb, .container, .gateway: break
         }
     }
 

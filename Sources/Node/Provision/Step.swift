@@ -5,6 +5,8 @@ public enum Step: Hashable, Sendable {
     case network
     /// A volume.
     case volume(String)
+    /// A namespace of a Zero-DB and the way to it.
+    case zdb(String)
     /// The wanted instance of a container: mount, shim, process.
     case container(String)
     /// Core-X beside the containers.
@@ -21,12 +23,14 @@ public enum Step: Hashable, Sendable {
     case removeNetwork
     /// Removes a volume and its data.
     case removeVolume(String)
+    /// Removes a namespace and its data.
+    case removeZDB(String)
 
     /// The workload it is about; nil for what serves them all.
     public var workload: String? {
         switch self {
-        case .volume(let name), .container(let name), .gateway(let name): name
-        case .removeVolume(let name), .removeGateway(let name): name
+        case .volume(let name), .zdb(let name), .container(let name), .gateway(let name): name
+        case .removeVolume(let name), .removeZDB(let name), .removeGateway(let name): name
         case .removeContainer(let instance): instance.workload
         case .network, .access, .removeAccess, .removeNetwork: nil
         }
@@ -35,8 +39,8 @@ public enum Step: Hashable, Sendable {
     /// Whether it takes something away.
     var isRemoval: Bool {
         switch self {
-        case .removeVolume, .removeContainer, .removeGateway, .removeAccess, .removeNetwork: true
-        case .network, .volume, .container, .access, .gateway: false
+        case .removeVolume, .removeZDB, .removeContainer, .removeGateway, .removeAccess, .removeNetwork: true
+        case .network, .volume, .zdb, .container, .access, .gateway: false
         }
     }
 }

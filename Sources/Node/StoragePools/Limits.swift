@@ -20,6 +20,10 @@ enum Limits {
     static let volumesMax = 4096
     /// Snapshots of one volume.
     static let snapshotsMax = 256
+    /// Below this, the log's own overhead would be most of a zdb.
+    static let zdbMin: Int64 = 1 << 20
+    /// Bytes of a secret descriptor with one password; the longest value of a secret is 64 KiB.
+    static let secretMax = (64 << 10) + 256
     /// Seconds for mkfs.btrfs.
     static let formatSeconds = 120
     /// Seconds for sending a volume.

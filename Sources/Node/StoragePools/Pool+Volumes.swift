@@ -91,7 +91,7 @@ extension Pool {
         }
         let accounts = try accounts().list
         let held = state.subvolumes.values.reduce(Int64(0)) { $0 + Int64(clamping: accounts[$1]?.referenced ?? 0) }
-        let left = try device.space().free - Limits.diskReserve - max(0, committed - held)
+        let left = try device.space().free - Limits.diskReserve - max(0, committed - held) - promisedElsewhere
         guard more <= left else {
             throw StorageError.full(subject: "the disk under the pool", needs: more, left: max(0, left))
         }

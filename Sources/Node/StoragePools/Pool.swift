@@ -32,6 +32,8 @@ public final class Pool: Sendable {
     let root: String
     let device: PoolDevice
     let state: Mutex<State>
+    /// Bytes of the disk under the pool that are promised to others, who do not fill them yet.
+    private let elsewhere = Mutex<Int64>(0)
 
     var volumes: String { root + "/volumes" }
     var snapshots: String { root + "/snapshots" }
@@ -153,6 +155,24 @@ public final class Pool: Sendable {
         let free = try space().free
         if free >= room + Limits.returnBytes { try device.returnFreed() }
         return free
+    }
+
+    /// Takes note of what others were promised of the disk under the pool.
+    func promiseElsewhere(_ bytes: Int64) { elsewhere.withLock { $0 = max(0, bytes) } }
+
+    var promisedElsewhere: Int64 { elsewhere.withLock { $0 } }
+
+    /// Bytes of the disk under the pool that no volume was promised and that are not kept free.
+    public func diskLeft() throws(StorageError) -> Int64 {
+        try storage {
+            try state.withLock { state in
+                let accounts = try accounts().list
+                let held = state.subvolumes.values.reduce(Int64(0)) {
+                    $0 + Int64(clamping: accounts[$1]?.referenced ?? 0)
+                }
+                return try device.space().free - Limits.diskReserve - max(0, Self.committed(state) - held)
+            }
+        }
     }
 
     static func committed(_ state: State) -> Int64 {

@@ -16,6 +16,12 @@ public enum StorageError: Error, Sendable, CustomStringConvertible {
     case missing(String)
     /// A volume that was recorded is not on the disk any more.
     case lost(volume: String)
+    /// A namespace that was recorded is not in the store any more.
+    case lostNamespace(String)
+    /// The store or the identity process refused what was asked for a namespace: its code and its words.
+    case refused(String, String, String)
+    /// The store or the identity process does not answer.
+    case unreachable(String)
     /// A step of the system failed.
     case system(SystemError)
     /// A tool failed.
@@ -34,6 +40,9 @@ public enum StorageError: Error, Sendable, CustomStringConvertible {
         case .full(let subject, let needs, let left): "\(subject) has no room for \(needs) bytes, \(left) are left"
         case .missing(let what): "there is no \(what)"
         case .lost(let volume): "volume \(volume) is recorded but its data are gone from the pool"
+        case .lostNamespace(let id): "zdb \(id) is recorded but its data are gone from the store"
+        case .refused(let id, let code, let message): "zdb \(id): \(code) \(message)"
+        case .unreachable(let why): why
         case .system(let error): "\(error)"
         case .tool(let error): "\(error)"
         case .damaged(let path, let reason): "\(path) \(reason)"
@@ -49,7 +58,9 @@ public enum StorageError: Error, Sendable, CustomStringConvertible {
             case .shrink: "CONFLICT"
             case .full: "NOSPACE"
             case .missing: "NOTFOUND"
-            case .lost: "LOST"
+            case .lost, .lostNamespace: "LOST"
+            case .refused(_, let code, _): code == "QUOTA" ? "CONFLICT" : code == "NOSPACE" ? code : "FAILED"
+            case .unreachable: "UNREACHABLE"
             case .system(let error): error.errno == .noSpace || error.errno == Errno(122) ? "NOSPACE" : "FAILED"
             case .tool, .damaged: "FAILED"
             }

@@ -6,13 +6,14 @@ public import Service
 /// The verbs of `STORAGE.*` over one pool.
 public struct StorageService: Sendable {
     private let pool: Pool
+    private let zdbs: ZDBKeeper
     private let log: Log
 
     /// How often strangers' subvolumes are looked for: within this time a workload can exceed its volume's size.
     private static let guardPeriod: Duration = .seconds(10)
 
-    /// A service over an open pool.
-    public init(_ pool: Pool, log: Log) { (self.pool, self.log) = (pool, log) }
+    /// A service over an open pool and the namespaces beside it.
+    public init(_ pool: Pool, _ zdbs: ZDBKeeper, log: Log) { (self.pool, self.zdbs, self.log) = (pool, zdbs, log) }
 
     /// Adds the verbs to the service's bus socket, and its numbers.
     public func register(on server: BusServer, _ metrics: Metrics) {
@@ -51,6 +52,7 @@ public struct StorageService: Sendable {
         server.on("LIST", from: [.provision]) { _ in BusReply(try await blocking { try document() }) }
         server.provideStatus { try await blocking { try document() } }
         registerSnapshots(on: server)
+        registerZDBs(on: server)
         gauges(metrics)
     }
 
@@ -78,6 +80,28 @@ public struct StorageService: Sendable {
         }
     }
 
+    private func registerZDBs(on server: BusServer) {
+        server.on("ENSURE-ZDB", from: [.provision]) { request in
+            let asked: ZDBRequest
+            do throws(JSONError) { asked = try ZDBRequest(request.body) } catch { throw BusError(error) }
+            try await blocking { try zdbs.ensure(asked) }
+            return .ok
+        }
+        server.on("REMOVE-ZDB", from: [.provision]) { request in
+            let id = try request.read { reader throws(JSONError) in try reader.string("id") }
+            try await blocking { try zdbs.remove(id: id) }
+            log.info("removed", ["zdb": id])
+            return .ok
+        }
+        server.on("USAGE", from: [.corex]) { request in
+            let id = try request.read { reader throws(JSONError) in try reader.string("id") }
+            guard let usage = try await blocking({ try zdbs.usage(id: id) }) else {
+                throw BusError.notFound("there is no zdb \(id)")
+            }
+            return BusReply(usage.value)
+        }
+    }
+
     /// What is on the pool, as a document.
     private func document() throws -> JSONValue {
         let space = try pool.space()
@@ -89,8 +113,10 @@ public struct StorageService: Sendable {
                 "snapshots": .array(volume.snapshots.map { .string($0) }),
             ]
         }
+        // A store that is being started again is no reason to hide the volumes.
+        let zdbs = (try? zdbs.list()) ?? []
         return [
-            "volumes": .array(volumes),
+            "volumes": .array(volumes), "zdbs": .array(zdbs.map(\.value)),
             "pool": [
                 "size": .integer(space.size), "usable": .integer(space.usable),
                 "committed": .integer(space.committed), "free": .integer(space.free),
@@ -132,6 +158,7 @@ public struct StorageService: Sendable {
                 if isLow != wasLow { log.warn(isLow ? "the disk is full" : "the disk has room", ["free": disk]) }
                 wasLow = isLow
                 room = try await blocking { [room] in try pool.tidy(since: room) }
+                if let promised = try? await runBlocking({ try zdbs.outstanding() }) { pool.promiseElsewhere(promised) }
             } catch {
                 log.warn("pool not checked", ["reason": "\(error)"])
             }
@@ -144,8 +171,17 @@ public struct StorageService: Sendable {
         do {
             return try await runBlocking(body)
         } catch let error as StorageError {
-            log.warn("refused", ["reason": "\(error)"])
+            // A store that is being started again is asked a few times a second.
+            if !error.onBus.isTransport { log.warn("refused", ["reason": "\(error)"]) }
             throw error.onBus
         }
+    }
+}
+
+extension ZDBKeeper.Usage {
+    var value: JSONValue {
+        [
+            "id": .string(id), "size": .integer(size), "used": .integer(used), "entries": .integer(entries),
+        ]
     }
 }

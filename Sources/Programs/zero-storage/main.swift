@@ -21,7 +21,8 @@ Daemon.main(
         try device.open(size: device.size(context.settings.text("pool-size")))
         return try Pool(device)
     }
-    let service = StorageService(pool, log: context.log)
+    let zdbs = try ZDBKeeper(folder: context.folder + "/zdbs", run: context.run) { try pool.diskLeft() }
+    let service = StorageService(pool, zdbs, log: context.log)
     service.register(on: context.server, context.metrics)
     try await withThrowingDiscardingTaskGroup { group in
         group.addTask { try await service.watch() }

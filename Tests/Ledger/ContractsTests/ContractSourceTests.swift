@@ -83,7 +83,7 @@ import Testing
         (head + "  - container: web\n    image: nginx\n  - volume: web\n    size: 1 GiB\n", 6, 13, "`web` is taken"),
         (head + "  - gateway: hello\n    to: web:80\n", 5, 9, "there is no container `web`"),
         (head + "  - gateway: hello\n    to: web\n", 5, 9, "not of its form"),
-        (head + "  - zdb: index\n    size: 10 GiB\n", 4, 5, "not yet in force on this grid"),
+        (head + "  - archive: photos\n    size: 10 GiB\n", 4, 5, "not yet in force on this grid"),
         (head + "  - vm: box\n", 4, 5, "not yet in force on this grid"),
         (head + "  - volume: v\n    size: 1 GiB\n    place: { country: Belgium }\n", 6, 23, "two capital letters"),
         (head + "  - volume: v\n    size: 1 GiB\n    place: {}\n", 6, 12, "empty"),
@@ -166,7 +166,7 @@ import Testing
 
     @Test func schemaNamesEveryField() throws {
         let schema = ContractSchema.document
-        #expect(schema["properties"]?["workloads"]?["items"]?["oneOf"]?.array?.count == 3)
+        #expect(schema["properties"]?["workloads"]?["items"]?["oneOf"]?.array?.count == 4)
         #expect(schema["required"]?.array == ["contract", "expires", "workloads"])
         #expect(schema["additionalProperties"]?.bool == false)
     }

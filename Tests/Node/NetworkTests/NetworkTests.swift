@@ -61,6 +61,34 @@ import Testing
         }
     }
 
+    @Test("a store has an address of the bridge, a name, a way in and doors of its own")
+    func stores() throws {
+        var request = Self.request()
+        request["stores"] = [["name": "index", "address": "10.42.3.9", "address6": "fd00:1:2:3::9", "port": 9_900]]
+        let network = try ContractNetwork(request: request)
+        #expect(network.request == request)
+        #expect(Rules.hosts(network).hasSuffix("10.42.3.9 index\nfd00:1:2:3::9 index\n"))
+        let rules = Rules.contract(network, link: "100.64.0.2")
+        #expect(rules.contains("iifname \"br0\" ip daddr 10.42.3.9 tcp dport 9900 accept\n"))
+        #expect(rules.contains("iifname \"br0\" ip6 daddr fd00:1:2:3::9 tcp dport 9900 accept\n"))
+        let store = try #require(network.stores.first)
+        let doors = network.doors(of: store, to: "n", inode: 7)
+        #expect(doors.map(\.label) == ["abababababababab/index/4/7", "abababababababab/index/6/7"])
+        #expect(doors.allSatisfy { $0.label.hasPrefix(network.doorPrefix) })
+        #expect(network.doors(of: store, to: "n", inode: 8).map(\.label) != doors.map(\.label))
+        let hostile: [(String, JSONValue)] = [
+            ("name", "index x"), ("address", "10.42.3.2"), ("address", "10.42.3.9 dev lo"), ("address6", "fd00::9 x"),
+            ("port", 0), ("port", 65_536), ("extra", 1),
+        ]
+        for (key, value) in hostile {
+            var bad = try #require(request["stores"]?.array)
+            bad[0][key] = value
+            var other = request
+            other["stores"] = .array(bad)
+            #expect(throws: JSONError.self, "\(key)") { try ContractNetwork(request: other) }
+        }
+    }
+
     @Test("links are given once, kept over restarts and given back")
     func allocations() throws {
         let path = "/tmp/zero-links-\(Clock.monotonicNanoseconds()).json"

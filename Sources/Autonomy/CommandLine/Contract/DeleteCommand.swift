@@ -47,11 +47,13 @@ struct DeleteCommand {
         if context.invocation.has("yes") { return }
         guard context.console.isInteractive else {
             throw CommandError(
-                .usage, "`zero delete` removes volumes and what is on them", why: "nobody is there to confirm it",
+                .usage, "`zero delete` removes volumes and zdbs with what is in them",
+                why: "nobody is there to confirm it",
                 next: "add --yes")
         }
-        let volumes = entry.approved?.contract.volumes.map(\.name) ?? []
-        let loss = volumes.isEmpty ? "" : " with what is on the volume \(volumes.joined(separator: ", "))"
+        let holders =
+            entry.approved?.contract.workloads.filter(\.holdsData).map { "the \($0.type.rawValue) \($0.name)" } ?? []
+        let loss = holders.isEmpty ? "" : " with what is in \(holders.joined(separator: ", "))"
         guard context.console.confirm("Delete \(entry.name)\(loss)?") else {
             throw CommandError(.failed, "nothing was done", why: "you said no")
         }

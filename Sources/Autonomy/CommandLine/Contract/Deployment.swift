@@ -54,6 +54,9 @@ struct Deployment: Sendable {
         }
         (contract, fresh) = try resolve(entry?.approved?.contract.secrets ?? [:])
         plan = ContractPlan(from: entry?.approved?.contract, to: contract)
+        if let previous = entry?.approved?.contract, let id {
+            do { try contract.checkFollows(previous, contract: id) } catch { throw draft.locate(error) }
+        }
         if let pending = entry?.pending?.contract {
             let (candidate, missing) = try resolve(pending.secrets)
             isPending = missing.isEmpty && ContractPlan(from: pending, to: candidate).isEmpty

@@ -24,23 +24,24 @@ struct DescribeCommand {
             }
             return context.console.print(contract.body.canonicalText)
         }
-        context.console.emit(json(id, entry, state, session), text(id, entry, state, session))
+        let usage = await ZDBUsage(of: id, entry, in: state, session)
+        context.console.emit(json(id, entry, state, session, usage), text(id, entry, state, session, usage))
     }
 
-    private func json(_ id: Digest, _ entry: ContractEntry, _ state: LedgerState, _ session: LedgerSession) -> JSONValue
-    {
+    private func json(
+        _ id: Digest, _ entry: ContractEntry, _ state: LedgerState, _ session: LedgerSession, _ usage: ZDBUsage
+    ) -> JSONValue {
         var fields: [String: JSONValue] = [
             "name": .string(entry.name), "id": .string(id.hex), "author": .string(entry.author.address),
             "state": .string(state.status(id)?.rawValue ?? ""),
             "workloads": .object(
                 Dictionary(
-                    WorkloadRow.rows(of: id, in: state).map {
-                        (
-                            $0.workload,
-                            JSONValue.object([
-                                "type": .string($0.type), "state": .string($0.state), "reason": .string($0.reason),
-                            ])
-                        )
+                    WorkloadRow.rows(of: id, in: state).map { row in
+                        var value: JSONValue = [
+                            "type": .string(row.type), "state": .string(row.state), "reason": .string(row.reason),
+                        ]
+                        value["usage"] = usage.value(row.workload)
+                        return (row.workload, value)
                     },
                     uniquingKeysWith: { first, _ in first })),
         ]
@@ -70,7 +71,9 @@ struct DescribeCommand {
         return .object(fields)
     }
 
-    private func text(_ id: Digest, _ entry: ContractEntry, _ state: LedgerState, _ session: LedgerSession) -> String {
+    private func text(
+        _ id: Digest, _ entry: ContractEntry, _ state: LedgerState, _ session: LedgerSession, _ usage: ZDBUsage
+    ) -> String {
         let style = context.console.style
         let names = (try? session.keys.addresses()) ?? [:]
         let author =
@@ -104,7 +107,8 @@ struct DescribeCommand {
             lines.append(
                 "Next       version \(version) is approved but not placed: `zero deploy` of its file places it")
         }
-        return lines.joined(separator: "\n") + "\n\n" + workloads(id, entry, state).text(style)
+        if let problem = usage.problem { lines.append("Usage      not known: \(problem)") }
+        return lines.joined(separator: "\n") + "\n\n" + workloads(id, entry, state, usage).text(style)
     }
 
     private static func text(_ rule: ApprovalRule, _ names: [String: PublicKey]) -> String {
@@ -115,13 +119,14 @@ struct DescribeCommand {
             "\(rule.need) of \(list.joined(separator: ", ")), to \(rule.on.sorted().map(\.rawValue).joined(separator: ", "))"
     }
 
-    private func workloads(_ id: Digest, _ entry: ContractEntry, _ state: LedgerState) -> Table {
+    private func workloads(_ id: Digest, _ entry: ContractEntry, _ state: LedgerState, _ usage: ZDBUsage) -> Table {
         let contract = entry.approved?.contract ?? entry.pending?.contract
         let placement = state.placement(id)?.body
         let results = state.results(id)
         let rows = WorkloadRow.rows(of: id, in: state).map { row -> [String] in
             let placed = placement?.workloads[row.workload]
-            let detail = contract?.workload(row.workload)?.summary ?? ""
+            let detail = [contract?.workload(row.workload)?.summary, usage.text(row.workload)].compactMap { $0 }
+                .joined(separator: ", ")
             let since = results[row.workload].map { Units.timeText($0.since) } ?? ""
             let addresses = [placed?.address, placed?.address6].compactMap { $0 }.joined(separator: " ")
             return [row.workload, row.type, row.state, since, addresses, detail, row.reason]

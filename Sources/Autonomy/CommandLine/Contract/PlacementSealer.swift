@@ -24,22 +24,22 @@ struct PlacementSealer {
     /// The placement with everything sealed to the nodes that need it.
     func seal(_ placement: Placement, in state: LedgerState) throws -> Placement {
         var workloads = placement.workloads
-        for container in contract.containers {
-            guard let placed = workloads[container.name], let node = state.node(placed.node) else { continue }
+        for workload in contract.workloads {
+            guard let placed = workloads[workload.name], let node = state.node(placed.node) else { continue }
             let recipient = try SealingPublicKey(node.body.sealing)
             func sealed(_ key: [UInt8], _ name: String) throws -> [UInt8] {
                 try SecretEnvelope.sealKey(key, name: name, contract: placement.contract.hex, to: recipient)
             }
             var keys: [String: [UInt8]] = [:]
-            for name in Set(container.secrets.values) {
+            for name in workload.secretNames {
                 keys[name] = try sealed(known[name] ?? secret(name), name)
             }
-            if let variant = images[container.name] {
+            if case .container(let container) = workload, let variant = images[container.name] {
                 let key = try PlacementSealer.imageKey(variant, container.image.name, readers)
                 keys[Placement.imageKey] = try sealed(key, Placement.imageKey)
             }
             guard !keys.isEmpty else { continue }
-            workloads[container.name] = PlacedWorkload(
+            workloads[workload.name] = PlacedWorkload(
                 node: placed.node, subnet: placed.subnet, address: placed.address, address6: placed.address6,
                 port: placed.port, secrets: keys)
         }

@@ -82,6 +82,7 @@ struct PlanView {
         case .container(let it): "\(it.image.name), \(Units.cpuText(it.cpu)) CPU, \(Units.sizeText(it.memory))"
         case .volume(let it): Units.sizeText(it.size)
         case .gateway(let it): "to \(it.workload):\(it.port)"
+        case .zdb(let it): "\(Units.sizeText(it.size)), \(it.mode.rawValue)"
         case nil: nil
         }
     }

@@ -53,6 +53,7 @@ extension Workload {
             return "\(image), \(Units.cpuText(it.cpu)) CPU, \(Units.sizeText(it.memory))"
         case .volume(let it): return Units.sizeText(it.size)
         case .gateway(let it): return "to \(it.workload):\(it.port)"
+        case .zdb(let it): return "\(Units.sizeText(it.size)), \(it.mode.rawValue)"
         }
     }
 }

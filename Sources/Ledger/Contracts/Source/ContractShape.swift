@@ -56,9 +56,24 @@ enum ContractShape {
                 Field("place", .object(place), "Where it may be."),
             ]
         case .gateway: [Field("to", .text(.target), required: true, "The container and port it leads to: web:80.")]
+        case .zdb: zdb
         default: []
         }
     }
+
+    static let secret: [Field] = [Field("secret", .text(.workloadName), required: true, "Name of the secret.")]
+
+    static let zdb: [Field] = [
+        Field("size", .size(ContractLimits.zdb), required: true, "Space that is set aside for it: 1 GiB."),
+        Field(
+            "mode", .choice(ZDB.Mode.allCases.map(\.rawValue)),
+            "How it finds values: by the user's keys, by numbers that count from 0, by keys that stay sorted. Default user."
+        ),
+        Field("password", .object(secret), "The password that a client gives: { secret: name }. Default: none."),
+        Field("public", .boolean, "Whether reading takes no password. Default: it does."),
+        Field("worm", .boolean, "Whether what was written once never changes. Default: it may."),
+        Field("place", .object(place), "Where it may be."),
+    ]
 
     static let container: [Field] = [
         Field("image", .text(.image), required: true, "The image: yours by its name, another's as <author>/<name>."),
@@ -86,5 +101,6 @@ enum ContractShape {
         static let memory: Int64 = 256 << 20
         static let restart = RestartPolicy.always
         static let partition = PartitionPolicy.keep
+        static let mode = ZDB.Mode.user
     }
 }

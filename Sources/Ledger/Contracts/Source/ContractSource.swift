@@ -82,8 +82,8 @@ public struct ContractDraft: Sendable {
 
     /// Names of the secrets it uses, each once, sorted.
     public var secrets: [String] {
-        let variables = workloads.flatMap { ($0["env"]?.object ?? [:]).values }
-        return Set(variables.compactMap { $0["secret"]?.string }).sorted()
+        let uses = workloads.flatMap { Array(($0["env"]?.object ?? [:]).values) + [$0["password"]].compactMap { $0 } }
+        return Set(uses.compactMap { $0["secret"]?.string }).sorted()
     }
 
     /// Names of gateways, and where they stand.
@@ -190,6 +190,12 @@ public struct ContractDraft: Sendable {
         }
         if let to = source["to"]?.string, let target = TextForm.target(to) {
             body["to"] = .object(["workload": .string(target.workload), "port": .integer(target.port)])
+        }
+        if source["type"]?.string == WorkloadType.zdb.rawValue {
+            body["mode"] = source["mode"] ?? .string(ContractShape.Defaults.mode.rawValue)
+            body["public"] = source["public"] ?? .bool(false)
+            body["worm"] = source["worm"] ?? .bool(false)
+            body["password"] = source["password"]?["secret"]
         }
         guard source["type"]?.string == WorkloadType.container.rawValue else { return body }
         body["image"] = try image(source["image"]?.string ?? "", path + ".image", resolution)
