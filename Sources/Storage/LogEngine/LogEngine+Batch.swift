@@ -28,6 +28,9 @@ extension LogEngine {
             lastTime: lastTime, namespace: namespace)
     }
 
+    /// Whether the writes of now are a batch's.
+    public var isBatchOpen: Bool { openBatch != nil }
+
     /// Ends a batch: each record says how many of it follow.
     public mutating func closeBatch() {
         guard let start = openBatch else { return }

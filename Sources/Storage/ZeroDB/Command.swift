@@ -5,6 +5,7 @@ enum Command: UInt8, CaseIterable {
     case ping, echo, hello, auth, select, epoch, next, quit, reset, time, info, command, client, config
     case nsnew, nsdel, nslist, nsinfo, nsset, nsfence, flush
     case status, metrics
+    case range, prefix, kscan, batch, multi, exec, discard, watch, unwatch, proof
     case listen, unlisten, doors
 
     /// Name on the wire.
@@ -45,6 +46,16 @@ enum Command: UInt8, CaseIterable {
         case .flush: "FLUSH"
         case .status: "DB.STATUS"
         case .metrics: "DB.METRICS"
+        case .range: "RANGE"
+        case .prefix: "PREFIX"
+        case .kscan: "KSCAN"
+        case .batch: "BATCH"
+        case .multi: "MULTI"
+        case .exec: "EXEC"
+        case .discard: "DISCARD"
+        case .watch: "WATCH"
+        case .unwatch: "UNWATCH"
+        case .proof: "PROOF"
         case .listen: "LISTEN"
         case .unlisten: "UNLISTEN"
         case .doors: "DOORS"
@@ -54,7 +65,11 @@ enum Command: UInt8, CaseIterable {
     /// Arguments with the name: exactly so many, or with a minus at least so many.
     var arity: Int {
         switch self {
-        case .get, .echo, .length, .keyseq, .getseq, .nsnew, .nsdel, .nsinfo: 2
+        case .multi, .exec, .discard, .unwatch: 1
+        case .get, .prefix, .kscan, .watch, .nsnew: -2
+        case .range, .proof: -3
+        case .batch: -4
+        case .echo, .length, .keyseq, .getseq, .nsdel, .nsinfo: 2
         case .set: -3
         case .mget, .del, .exists, .scan, .config, .client, .select, .auth: -2
         case .mset: -3
@@ -71,7 +86,7 @@ enum Command: UInt8, CaseIterable {
     /// What a connection must at least be to use it.
     var role: UInt8 {
         switch self {
-        case .set, .mset, .del, .flush, .nsfence: Role.readWrite
+        case .set, .mset, .del, .batch, .flush, .nsfence: Role.readWrite
         case .nsnew, .nsdel, .nslist, .nsset, .status, .metrics, .listen, .unlisten, .doors: Role.admin
         default: Role.readOnly
         }
@@ -79,7 +94,7 @@ enum Command: UInt8, CaseIterable {
 
     var firstKey: Int {
         switch self {
-        case .get, .set, .mget, .mset, .del, .exists, .length, .keyseq, .getseq: 1
+        case .get, .set, .mget, .mset, .del, .exists, .length, .keyseq, .getseq, .proof, .watch: 1
         default: 0
         }
     }

@@ -77,6 +77,8 @@ struct Connection {
     var awaitsWritable = false
     /// Commands are complete in the input but were not executed, because replies wait.
     var isHeld = false
+    /// Between MULTI and EXEC.
+    var isQueueing = false
     /// The writer's epoch, for namespaces with a fence.
     var epoch: UInt64 = 0
     /// Whether descriptors may come with its bytes: an administrator on a Unix socket.

@@ -32,4 +32,10 @@ enum Limits {
     static let maintenanceNanoseconds: UInt64 = 10_000_000
     /// Time between background syncs with `--sync none`, so that the end of the log stays short of days.
     static let lazySyncNanoseconds: UInt64 = 30_000_000_000
+    /// Keys of one RANGE or PREFIX reply unless it says how many.
+    static let rangeCount = 100
+    /// Keys that one such command looks at, ended ones included: less than a millisecond.
+    static let rangeVisits = 4096
+    /// Bytes of one such reply with values.
+    static let rangeBytes = 1 << 20
 }

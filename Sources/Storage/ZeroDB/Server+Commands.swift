@@ -6,6 +6,10 @@ extension Server {
     mutating func perform(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
         let command = table.find(arguments[0])
         counters.commands[Int(command.rawValue)] += 1
+        if connection.pointee.isQueueing {
+            queue(connection, command, count)
+            return
+        }
         switch command {
         case .get where count == 2: get(connection)
         case .set where count >= 3 && connection.pointee.role >= Role.readWrite: set(connection, count)
@@ -15,7 +19,7 @@ extension Server {
 
     /// Everything but the two hot commands.
     @inline(never)
-    private mutating func performOther(
+    mutating func performOther(
         _ connection: UnsafeMutablePointer<Connection>, _ command: Command, _ count: Int
     ) {
         guard command != .unknown else {
@@ -33,7 +37,7 @@ extension Server {
         }
         switch command {
         case .unknown: break
-        case .get: get(connection)
+        case .get: if count == 2 { get(connection) } else { getPart(connection, count) }
         case .set: set(connection, count)
         case .mget: mget(connection, count)
         case .mset: mset(connection, count)
@@ -44,6 +48,11 @@ extension Server {
         case .getseq: getWithSequence(connection)
         case .scan: scan(connection, count)
         case .dbsize: databaseSize(connection)
+        case .range: range(connection, count)
+        case .prefix: prefix(connection, count)
+        case .kscan: scanPrefix(connection, count)
+        case .batch: batch(connection, count)
+        case .proof: proof(connection, count)
         case .next: connection.pointee.integer(engine.nextSequence)
         default: performControl(connection, command, count)
         }
@@ -59,12 +68,20 @@ extension Server {
         case .auth: authenticate(connection, count)
         case .select: select(connection, count)
         case .epoch: epoch(connection, count)
+        case .multi: multi(connection)
+        case .exec: fail(connection, "ERR EXEC without MULTI")
+        case .discard: discard(connection)
+        case .watch: watch(connection, count)
+        case .unwatch:
+            endTransaction(connection)
+            connection.pointee.ok()
         case .quit:
             connection.pointee.ok()
             connection.pointee.isClosing = true
         case .reset:
             connection.pointee.isResp3 = false
             connection.pointee.epoch = 0
+            endTransaction(connection)
             (connection.pointee.namespace, connection.pointee.role) = (
                 connection.pointee.homeNamespace, connection.pointee.homeRole
             )
@@ -74,7 +91,7 @@ extension Server {
         case .command: commands(connection, count)
         case .client: client(connection, count)
         case .config: configuration(connection, count)
-        case .nsnew: createNamespace(connection)
+        case .nsnew: createNamespace(connection, count)
         case .nsdel: removeNamespace(connection)
         case .nslist: listNamespaces(connection)
         case .nsinfo: namespaceInformation(connection)

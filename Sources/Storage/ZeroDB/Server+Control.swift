@@ -181,10 +181,18 @@ extension Server {
 
     // MARK: Namespaces
 
-    /// `NSNEW name`
-    mutating func createNamespace(_ connection: UnsafeMutablePointer<Connection>) {
+    /// `NSNEW name [MODE user|seq|ordered]`
+    mutating func createNamespace(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        var settings = NamespaceSettings()
+        if count > 2 {
+            guard count == 4, arguments[2].isWord("MODE"), let mode = Self.mode(arguments[3]) else {
+                fail(connection, "ERR syntax: NSNEW name [MODE user|seq|ordered]")
+                return
+            }
+            settings.mode = mode
+        }
         do throws(LogError) {
-            _ = try engine.createNamespace(arguments[1].array, NamespaceSettings(), time: now)
+            _ = try engine.createNamespace(arguments[1].array, settings, time: now)
             connection.pointee.ok()
         } catch { failControl(connection, error) }
     }
@@ -257,7 +265,9 @@ extension Server {
         }
         let (property, value) = (arguments[2], arguments[3])
         let flag = value.number == 1 ? true : value.number == 0 ? false : nil
-        if property.isWord("MAXSIZE"), let number = value.number {
+        if property.isWord("MODE"), let mode = Self.mode(value) {
+            settings.mode = mode
+        } else if property.isWord("MAXSIZE"), let number = value.number {
             settings.maxSize = number
         } else if property.isWord("WORM"), let flag {
             settings.isWorm = flag
@@ -271,7 +281,10 @@ extension Server {
             changePassword(connection, id, value)
             return
         } else {
-            fail(connection, "ERR NSSET knows maxsize <bytes>, password <password>|*, public|worm|lock|freeze 0|1")
+            fail(
+                connection,
+                "ERR NSSET knows mode user|seq|ordered, maxsize <bytes>, password <password>|*, public|worm|lock|freeze 0|1"
+            )
             return
         }
         do throws(LogError) {

@@ -11,7 +11,7 @@ extension Server {
 
     /// A value or null.
     @inline(__always)
-    private mutating func put(_ connection: UnsafeMutablePointer<Connection>, value key: Argument) {
+    mutating func put(_ connection: UnsafeMutablePointer<Connection>, value key: Argument) {
         do throws(LogError) {
             guard let entry = try engine.find(connection.pointee.namespace, key.bytes) else {
                 counters.misses += 1
@@ -51,6 +51,10 @@ extension Server {
         if count > 3, !options(connection, count, &condition, &epoch, &wantsSequence) { return }
         do throws(LogError) {
             markUncertain(connection)
+            if arguments[1].count == 0, engine.isSequential(connection.pointee.namespace) {
+                add(connection, epoch, wantsSequence: wantsSequence)
+                return
+            }
             let sequence = try engine.set(
                 connection.pointee.namespace, arguments[1].bytes, arguments[2].bytes, condition: condition,
                 epoch: epoch,
@@ -180,16 +184,24 @@ extension Server {
             }
             bytes += key + value
         }
+        // In a transaction it is a part of that.
+        let isWhole = !engine.isBatchOpen
         do throws(LogError) {
             markUncertain(connection)
             let namespace = connection.pointee.namespace
             let epoch = connection.pointee.epoch
-            try engine.beginBatch(namespace, count: (count - 1) / 2, bytes: bytes, epoch: epoch, time: now)
+            if isWhole {
+                try engine.openBatch(namespace, count: (count - 1) / 2, bytes: bytes, epoch: epoch, time: now)
+            }
             for index in stride(from: 1, to: count, by: 2) {
                 try engine.set(namespace, arguments[index].bytes, arguments[index + 1].bytes, epoch: epoch, time: now)
             }
+            if isWhole { engine.closeBatch() }
             connection.pointee.ok()
-        } catch { fail(connection, error) }
+        } catch {
+            if isWhole { engine.abortBatch() }
+            fail(connection, error)
+        }
     }
 
     /// `DEL key…`: how many there were.
@@ -253,6 +265,10 @@ extension Server {
         }
         do throws(LogError) {
             let namespace = connection.pointee.namespace
+            if engine.isOrdered(namespace) {
+                scanOrdered(connection, cursor, wanted, pattern)
+                return
+            }
             let next = try engine.scan(namespace, from: cursor, count: wanted, into: &found)
             markUncertain(connection)
             reply(connection, next, keys(namespace, pattern))
@@ -260,7 +276,7 @@ extension Server {
     }
 
     /// Keys of what a scan found; what cannot be read is left out and counted.
-    private mutating func keys(_ namespace: UInt32, _ pattern: Argument?) -> [[UInt8]] {
+    mutating func keys(_ namespace: UInt32, _ pattern: Argument?) -> [[UInt8]] {
         var keys: [[UInt8]] = []
         for entry in found {
             do throws(LogError) { try engine.readKey(entry, namespace, into: keyBuffer) } catch {

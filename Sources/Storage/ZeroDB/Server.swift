@@ -57,6 +57,10 @@ struct Server: ~Copyable {
     var waiting: [Int32] = []
     var counters = Counters()
     var found: [Entry] = []
+    var page = KeyPage()
+    var scanCursors = ScanCursors()
+    /// What connections said since MULTI or WATCH, by descriptor.
+    var transactions: [Int32: Transaction] = [:]
     let keyBuffer: UnsafeMutableRawPointer
     /// Nanoseconds since 1970 at the start of this turn.
     var now: UInt64 = 0
@@ -354,6 +358,7 @@ struct Server: ~Copyable {
         let descriptor = connection.pointee.descriptor
         connections[Int(descriptor)] = nil
         names[descriptor] = nil
+        transactions[descriptor] = nil
         gate.forget(descriptor)
         connectionCount -= 1
         connection.pointee.free()
