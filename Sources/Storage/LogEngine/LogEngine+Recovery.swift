@@ -61,7 +61,7 @@ extension LogEngine {
         return false
     }
 
-    private static func readHeader(
+    static func readHeader(
         _ disk: any Disk, _ file: DiskFile, _ number: UInt64
     ) throws(LogError) -> SegmentHeader? {
         guard try disk.measuring(file) >= UInt64(Format.headerBlockBytes) else { return nil }
@@ -96,6 +96,7 @@ extension LogEngine {
     ) throws(LogError) {
         report.wasClosed = false
         isRecovering = true
+        removeStrayIndexes()
         for index in numbers.indices {
             let length = try disk.measuring(files[index])
             let isLast = index == numbers.count - 1
@@ -110,10 +111,12 @@ extension LogEngine {
                 }
                 nextSequence = header.firstSequence
             }
-            addSegment(
-                Segment(number: numbers[index], file: files[index], firstSequence: nextSequence, length: length))
+            var segment = Segment(
+                number: numbers[index], file: files[index], firstSequence: nextSequence, length: length)
+            segment.kind = headers[index]?.kind ?? SegmentHeader.kindLog
+            addSegment(segment)
             active = segments.count - 1
-            try replay(index: active, isLast: isLast, kind: headers[index]?.kind)
+            try replay(active, headers[index], isLast: isLast)
         }
         guard !segments.isEmpty else { throw .headerDamaged(segment: numbers[0]) }
         try settle()
@@ -133,13 +136,30 @@ extension LogEngine {
         return true
     }
 
+    /// Applies one segment's records: as its index names them, or else from the segment, and then an index is made.
+    private mutating func replay(_ position: Int, _ header: SegmentHeader?, isLast: Bool) throws(LogError) {
+        if let header, try replayIndex(position, header, isLast: isLast) {
+            if !isLast { segments[position].last = nextSequence - 1 }
+            return
+        }
+        indexWriter = IndexWriter(disk: disk, header: header ?? self.header, isUseful: header != nil)
+        let damages = report.damageCount
+        try replay(index: position, isLast: isLast, kind: header?.kind)
+        if report.damageCount != damages { indexWriter.isDamaged = true }
+        if isLast { return }
+        segments[position].last = nextSequence - 1
+        var writer = IndexWriter(disk: disk, header: self.header, isUseful: false)
+        swap(&writer, &indexWriter)
+        endIndex(&writer, at: position)
+    }
+
     /// Applies one segment's records.
     private mutating func replay(index: Int, isLast: Bool, kind: UInt32?) throws(LogError) {
         let segment = segments[index]
         let allowsGaps = kind == SegmentHeader.kindCompacted
         // What a replica's records say of syncs is true of its master; what it lacks is sent again.
-        let own = role == .replica ? nextSequence - 1 : highestWatermark(segment, allowsGaps)
-        let watermark = isLast ? own : UInt64.max
+        var watermark = UInt64.max
+        if isLast { watermark = role == .replica ? nextSequence - 1 : highestWatermark(segment, allowsGaps) }
         var walker = SegmentWalker(
             disk: disk, file: segment.file, length: segment.length, seed: seed, expected: nextSequence,
             allowsGaps: allowsGaps)
@@ -170,11 +190,14 @@ extension LogEngine {
                     continue walk
                 }
                 try apply(header, head, value, index, offset)
+                let key = UnsafeRawBufferPointer(start: head + Format.recordHeaderBytes, count: Int(header.keyLength))
+                indexWriter.add(IndexEntry(header, hasher.hash(key), offset, damaged: false))
                 nextSequence = header.sequence + 1
                 report.records += 1
                 if header.batchRemaining == 0 || allowsGaps {
                     batchStart = nil
                     clearUndo()
+                    indexWriter.settle()
                     turnFirst = nextSequence
                 }
             case .damage(let range, let lost, let repaired):
@@ -361,13 +384,16 @@ extension LogEngine {
         endedWithClose = false
         let isKey = repaired.map { $0.type == RecordType.value || $0.type == RecordType.tombstone } ?? false
         note(number, range, lost, isKey || repaired?.type == RecordType.mark)
-        guard isKey, let repaired, hasNamespace(repaired.namespace) else { return }
+        guard isKey, let repaired else { return }
         var failure: LogError?
         head.withUnsafeBytes { bytes in
             let key = UnsafeRawBufferPointer(
                 rebasing: bytes[Format.recordHeaderBytes...].prefix(Int(repaired.keyLength)))
+            let hash = hasher.hash(key)
+            indexWriter.add(IndexEntry(repaired, hash, range.lowerBound, damaged: true))
+            guard hasNamespace(repaired.namespace) else { return }
             do throws(LogError) {
-                try put(repaired, key, hasher.hash(key), segment, range.lowerBound, damaged: true)
+                try put(repaired, key, hash, segment, range.lowerBound, damaged: true)
             } catch { failure = error }
         }
         if let failure { throw failure }

@@ -8,6 +8,18 @@ extension LogEngine {
         segments.append(segment)
     }
 
+    /// Makes a segment the one that is written to; the one before it is sealed, and its index ended.
+    mutating func beginSegment(_ segment: Segment, _ header: SegmentHeader) {
+        var writer = IndexWriter(disk: disk, header: header)
+        swap(&writer, &indexWriter)
+        if !segments.isEmpty {
+            segments[active].last = nextSequence - 1
+            endIndex(&writer, at: active)
+        }
+        addSegment(segment)
+        active = segments.count - 1
+    }
+
     /// Removes a sealed segment's file; no slot may point to it any more. Its position stays, dead.
     mutating func removeSegment(at position: Int) throws(LogError) {
         precondition(position != active && !segments[position].isRemoved)
@@ -22,7 +34,7 @@ extension LogEngine {
     /// One slice of work that nobody waits for; about `budget` bytes are read and written. True if there is more.
     public mutating func maintain(now: UInt64, budget: Int) -> Bool {
         guard readOnlyReason == nil, !turnHasWrites else { return false }
-        if maintainTables(budget: budget) { return true }
+        if maintainTables(budget: budget) || maintainIndexes(budget) { return true }
         guard role == .master else { return false }
         return false
     }

@@ -38,7 +38,7 @@ extension LogEngine {
         record.type = RecordType.value
         record.namespace = namespace
         record.previous = slot?.sequence ?? 0
-        let offset = try append(&record, key, value, time: time, usesSlack: false)
+        let offset = try append(&record, key, value, hash: hash, time: time, usesSlack: false)
         try put(record, key, hash, active, offset, damaged: false)
         return record.sequence
     }
@@ -59,7 +59,8 @@ extension LogEngine {
         record.type = RecordType.tombstone
         record.namespace = namespace
         record.previous = slot.sequence
-        let offset = try append(&record, key, .init(start: nil, count: 0), time: time, usesSlack: true)
+        let offset = try append(
+            &record, key, .init(start: nil, count: 0), hash: hash, time: time, usesSlack: true)
         try put(record, key, hash, active, offset, damaged: false)
         return record.sequence
     }
@@ -164,6 +165,7 @@ extension LogEngine {
         reserved = last.length
         try syncSegment()
         beginTurn()
+        _ = indexWriter.end(last.file, length: last.length)
         isOpened = false
         firstOfSession = nextSequence
         endOfEarlier = nextSequence - 1
@@ -195,10 +197,10 @@ extension LogEngine {
         }
     }
 
-    /// Puts a record behind the others; returns its offset in the active segment.
+    /// Puts a record behind the others; returns its offset in the active segment. Who knows the key's hash says it.
     mutating func append(
-        _ record: inout RecordHeader, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, time: UInt64,
-        usesSlack: Bool
+        _ record: inout RecordHeader, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer,
+        hash: KeyHash? = nil, time: UInt64, usesSlack: Bool
     ) throws(LogError) -> UInt64 {
         if readOnlyReason != nil { throw .readOnly }
         if role != .master { throw .refused(writeRefusal ?? .replica) }
@@ -230,6 +232,7 @@ extension LogEngine {
         }
         record.seal(at, seed: seed)
         let offset = segments[active].length + UInt64(pendingCount)
+        indexWriter.add(IndexEntry(record, hash ?? hasher.hash(key), offset, damaged: false))
         pendingCount += total
         nextSequence += 1
         return offset
@@ -321,8 +324,8 @@ extension LogEngine {
             try disk.reserve(file, length: length + UInt64(options.slackBytes))
             try disk.write(file, at: 0, header.block().span.bytes)
             try disk.sync(file)
-            addSegment(Segment(number: number, file: file, firstSequence: nextSequence, length: length))
-            active = segments.count - 1
+            beginSegment(
+                Segment(number: number, file: file, firstSequence: nextSequence, length: length), header)
             reserved = length + UInt64(options.slackBytes)
             hasDamagedHeader = false
         } catch {
@@ -394,6 +397,7 @@ extension LogEngine {
 
     mutating func beginTurn() {
         clearUndo()
+        indexWriter.settle()
         turnFirst = nextSequence
         turnLength = segments.isEmpty ? 0 : segments[active].length
     }
@@ -404,6 +408,7 @@ extension LogEngine {
         revertWrites(after: 0, 0)
         clearUndo()
         pendingCount = 0
+        indexWriter.revert()
         batchLeft = 0
         if nextSequence > turnFirst { nextSequence = turnFirst }
         if !segments.isEmpty, turnLength >= UInt64(Format.headerBlockBytes) {

@@ -11,10 +11,15 @@ public struct LogEngine: ~Copyable {
         var firstSequence: UInt64
         /// Bytes that hold records; of the active segment only what has been written to the disk.
         var length: UInt64
-        /// Sequence numbers have gaps: it was compacted.
-        var allowsGaps = false
         /// It was removed: its file is closed and nothing may name its position any more.
         var isRemoved = false
+        var kind = SegmentHeader.kindLog
+        /// The last sequence number that it stands for; 0 while it is written to.
+        var last: UInt64 = 0
+        var index = IndexState.missing
+
+        /// Sequence numbers have gaps: it was compacted.
+        var allowsGaps: Bool { kind == SegmentHeader.kindCompacted }
     }
 
     /// How the keys of a turn were before it.
@@ -36,6 +41,9 @@ public struct LogEngine: ~Copyable {
     var order: [Int] = []
     /// The position of the segment that is written to.
     var active = 0
+    /// The index file of the active segment.
+    var indexWriter: IndexWriter
+    var places = PlaceCache()
     var namespaces: [UnsafeMutablePointer<NamespaceState>?] = [nil]
     var names: [[UInt8]: UInt32] = [:]
 
@@ -109,6 +117,7 @@ public struct LogEngine: ~Copyable {
         tables = TableCache(disk: disk, pages: options.tablePages)
         seed = header.checksumSeed
         hasher = KeyHasher(of: header)
+        indexWriter = IndexWriter(disk: disk, header: header)
         pendingCapacity = 1 << 16
         pending = .allocate(byteCount: pendingCapacity, alignment: 4096)
         scratch = .allocate(byteCount: Format.headBytesMax + 8, alignment: 16)
@@ -216,6 +225,8 @@ public struct LogOptions: Sendable {
     public var slackBytes = 64 << 10
     /// Pages of 4 KiB of sequential namespaces' tables that are kept in memory.
     public var tablePages = 1024
+    /// Behind a clean stop a last segment up to this size is read all the same, so that damage in it is found.
+    public var scannedBytes = 64 << 20
     /// What this process will do about syncs; written in its `open` record.
     public var policy = SyncPolicy.always
     /// Whether the device takes its log from a master; an empty one then waits for the master's first segment.
