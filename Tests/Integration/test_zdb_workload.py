@@ -45,8 +45,21 @@ def ask(grid, *words, password=PASSWORD, contract="counter", host="index"):
     return (done.stdout + done.stderr).strip()
 
 
+# Gone with the first version that leaves them out.
+MODES = """\
+  - { zdb: sorted, size: 16 MiB, mode: ordered }
+  - { zdb: numbered, size: 16 MiB, mode: sequential }
+"""
+
+
 def zdbs(grid):
     return {z["id"].split("-", 1)[1]: z for z in bus(grid.run / "storage.sock", "STORAGE.STATUS")["zdbs"]}
+
+
+def store(grid, *words):
+    """What the administrator is told by the store."""
+    return subprocess.run(
+        ["redis-cli", "-s", str(grid.run / "zdb.sock"), *words], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def usage(grid):
@@ -56,7 +69,7 @@ def usage(grid):
 @pytest.fixture
 def counter(grid):
     grid.image("examples/redis", "redis")
-    grid.zero("deploy", grid.contract(file()), "--yes", *secret(grid))
+    grid.zero("deploy", grid.contract(file(more=MODES)), "--yes", *secret(grid))
     yield grid
 
 
@@ -88,6 +101,12 @@ def test_who_comes_in_and_what_survives(counter):
         assert any(code in ask(counter, *words) for code in ("DENIED", "ERR")), words
     assert usage(counter) == {"size": 64 << 20, "used": len("greeting" "hello"), "entries": 1}
     address = counter.json("describe", "counter")["placement"]["workloads"]["index"]["address"]
+    for word in ("pear", "apple", "fig"):
+        assert "OK" in ask(counter, "set", word, "x", host="sorted", password=None)
+    assert ask(counter, "range", "-", "+", host="sorted", password=None).split() == ["apple", "fig", "pear"]
+    modes = {name: store(counter, "nsinfo", zdbs(counter)[name]["id"]) for name in ("index", "sorted", "numbered")}
+    assert all(f"mode: {mode}" in modes[name] for name, mode in
+               [("index", "user"), ("sorted", "ordered"), ("numbered", "sequential")]), modes
     stranger(counter, address)
     killed(counter)
     replaced(counter)
@@ -120,9 +139,7 @@ def killed(grid):
     assert time.monotonic() - started < 6
     assert grid.is_back("zdb", old)
     # Its door is closed by somebody: it is opened again.
-    door = subprocess.run(
-        ["redis-cli", "-s", str(grid.run / "zdb.sock"), "doors"], capture_output=True, text=True).stdout.split()[0]
-    subprocess.run(["redis-cli", "-s", str(grid.run / "zdb.sock"), "unlisten", door], check=True)
+    assert store(grid, "unlisten", store(grid, "doors").split()[0]) == "1"
     wait_for("the zdb answers", lambda: ask(grid, "get", "greeting") == "hello", 10)
     # Everybody else dies, too.
     for name in grids.CONTROL + ["zdb"]:
@@ -139,6 +156,7 @@ def replaced(grid):
     wait_for("the new password", lambda: ask(grid, "get", "greeting", password="another one") == "hello", 10)
     assert "WRONGPASS" in ask(grid, "get", "greeting")
     assert usage(grid)["size"] == 96 << 20
+    wait_for("the others are gone", lambda: set(zdbs(grid)) == {"index"}, 10)
     refused = grid.zero("plan", grid.contract(file(more="").replace("size: 64 MiB", "size: 96 MiB\n    mode: ordered")), check=False)
     assert refused.returncode != 0 and "contract.yaml:7:11" in refused.stderr and "keeps its mode" in refused.stderr
     large = grid.zero("plan", grid.contract(file(size="40 TiB")), check=False)

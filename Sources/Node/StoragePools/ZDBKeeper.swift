@@ -54,31 +54,38 @@ public final class ZDBKeeper: Sendable {
         }
     }
 
-    private func make(_ asked: ZDBRequest, _ found: [String: String]?, _ known: ZDBRecord?) throws {
-        if let mode = found?["mode"], mode != asked.mode {
+    private func make(_ asked: ZDBRequest, _ before: [String: String]?, _ known: ZDBRecord?) throws {
+        if let mode = before?["mode"], mode != asked.mode {
             throw StorageError.invalid("zdb \(asked.id) is \(mode) and cannot become \(asked.mode)")
         }
         let old = known?.size ?? 0
         if asked.size > old { try requireRoom(asked.id, more: asked.size - old) }
-        if found == nil {
-            try command(asked.mode == "user" ? ["NSNEW", asked.id] : ["NSNEW", asked.id, asked.mode], asked.id)
-        }
+        if before == nil { try command(["NSNEW", asked.id, "MODE", asked.mode], asked.id) }
+        let found = try before ?? information(asked.id) ?? [:]
         var record = ZDBRecord(
             id: asked.id, size: asked.size, epoch: asked.epoch, mode: asked.mode,
             password: asked.password.map { SHA256.hash(Array($0.box.utf8)).hex } ?? "")
         // A password first: nothing leads to a namespace before this call ended well.
         if record.password != known?.password ?? "" { try setPassword(asked) }
-        if found?["data_limits_bytes"] != String(asked.size) { try set(asked.id, "maxsize", String(asked.size)) }
+        try resize(asked, found)
         // Without a password all is public, and NSINFO says so.
         let isPublic = asked.isPublic || asked.password == nil
-        if found.map({ $0["public"] != (isPublic ? "yes" : "no") }) ?? asked.isPublic {
+        if found["public"] != (isPublic ? "yes" : "no") {
             try set(asked.id, "public", asked.isPublic ? "1" : "0")
         }
-        if (found?["worm"] ?? "no") != (asked.isWORM ? "yes" : "no") {
+        if found["worm"] != (asked.isWORM ? "yes" : "no") {
             try set(asked.id, "worm", asked.isWORM ? "1" : "0")
         }
         record.epoch = max(record.epoch, known?.epoch ?? 0)
         if record != known { try File.writeDurably(path(asked.id), record.canonicalBytes, mode: 0o600) }
+    }
+
+    /// Space of the device that is its own, and the most that it may hold. Room first: what is not there is refused before
+    /// anything is promised to the tenant.
+    private func resize(_ asked: ZDBRequest, _ found: [String: String]) throws {
+        let size = String(asked.size)
+        if let reserved = found["reservation_bytes"], reserved != size { try set(asked.id, "reservation", size) }
+        if found["data_limits_bytes"] != size { try set(asked.id, "maxsize", size) }
     }
 
     private func set(_ id: String, _ property: String, _ value: String) throws {
