@@ -37,6 +37,18 @@ enum Format {
         return String(repeating: "0", count: 16 - digits.utf8.count) + digits + ".segment"
     }
 
+    /// The name of a segment's index.
+    static func name(index number: UInt64) -> String {
+        let digits = String(number, radix: 16)
+        return String(repeating: "0", count: 16 - digits.utf8.count) + digits + ".index"
+    }
+
+    /// The number in an index's file name.
+    static func number(index name: String) -> UInt64? {
+        guard name.hasSuffix(".index") else { return nil }
+        return number(segment: name.dropLast(6) + ".segment")
+    }
+
     /// The number in a segment's file name.
     static func number(segment name: String) -> UInt64? {
         guard name.hasSuffix(".segment"), name.utf8.count == 24 else { return nil }
@@ -140,14 +152,14 @@ struct SegmentHeader {
 
     init() {}
 
-    private init?(copy at: UnsafeRawPointer) {
+    init?(copy at: UnsafeRawPointer, magic: UInt64 = Format.segmentMagic) {
         func word(_ offset: Int) -> UInt64 {
             UInt64(littleEndian: at.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
         }
         func half(_ offset: Int) -> UInt32 {
             UInt32(littleEndian: at.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
         }
-        guard word(0) == Format.segmentMagic, half(12) == Self.checksum(at) else { return nil }
+        guard word(0) == magic, half(12) == Self.checksum(at) else { return nil }
         version = half(8)
         (requiredFeatures, optionalFeatures) = (word(16), word(24))
         device = (word(32), word(40))
@@ -172,9 +184,6 @@ struct RecordHeader {
     var namespace: UInt32 = 0
     var batchRemaining: UInt32 = 0
     var valueLength: UInt32 = 0
-
-    /// The flag of a namespace's end that wants its bytes overwritten. Readers may ignore it.
-    static let wipes: UInt16 = 1 << 8
 
     init() {}
 

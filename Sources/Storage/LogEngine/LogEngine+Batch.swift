@@ -50,6 +50,7 @@ extension LogEngine {
         guard let start = openBatch else { return }
         openBatch = nil
         revertWrites(after: start.undo, start.modeUndo)
+        indexWriter.drop(Int(nextSequence - start.nextSequence))
         (pendingCount, nextSequence, lastTime) = (start.pendingCount, start.nextSequence, start.lastTime)
     }
 

@@ -3,11 +3,8 @@ public import Simulation
 extension LogEngine {
     /// Opens a device and rebuilds its index; an empty disk becomes a new device with the namespace `default`.
     public static func open(disk: any Disk, options: LogOptions, time: UInt64) throws(LogError) -> LogEngine {
-        let all = try directory(disk)
-        let manifest = try Manifest.load(disk, all)
-        let present = all.compactMap { Format.number(segment: $0) }.sorted()
-        var found = inOrder(present, manifest)
-        if manifest == nil, found.count == 1, try isUnborn(disk, found[0]) {
+        var found = try segmentFiles(disk)
+        if found.count == 1, try isUnborn(disk, found[0]) {
             try disk.removing(Format.name(segment: found[0]))
             found = []
         }
@@ -16,7 +13,6 @@ extension LogEngine {
             role.role = .replica
             try role.store(disk)
         }
-        if found.isEmpty, manifest != nil { throw .manifestDamaged }
         if found.isEmpty { return try role.role == .master ? create(disk, options, time) : wait(disk, options, role) }
         var headers: [SegmentHeader?] = []
         var files: [DiskFile] = []
@@ -32,22 +28,25 @@ extension LogEngine {
                 throw .foreign(segment: number)
             }
         }
-        if let manifest, manifest.header.device != known.device || manifest.header.salt != known.salt {
-            throw .foreign(segment: known.number)
-        }
         var engine = LogEngine(disk: disk, options: options, header: known)
         engine.take(role)
-        engine.manifest = manifest
-        engine.highestNumber = present.last ?? 0
-        engine.measureSpace()
         try engine.recover(found, files, headers, time)
-        if manifest != nil { try engine.discardStrangers(present.filter { !found.contains($0) }) }
         return engine
     }
 
-    /// Names of all files.
-    private static func directory(_ disk: any Disk) throws(LogError) -> [String] {
-        do throws(DiskError) { return try disk.list() } catch { throw .disk(error) }
+    private static func segmentFiles(_ disk: any Disk) throws(LogError) -> [UInt64] {
+        var numbers: [UInt64] = []
+        var isForeign = false
+        do throws(DiskError) {
+            for name in try disk.list() {
+                if name.hasPrefix("manifest") { isForeign = true }
+                if let number = Format.number(segment: name) { numbers.append(number) }
+            }
+        } catch {
+            throw .disk(error)
+        }
+        if isForeign { throw .unknownFile }
+        return numbers.sorted()
     }
 
     /// Whether a segment was being made when its maker died, so that it cannot hold anything.
@@ -62,7 +61,7 @@ extension LogEngine {
         return false
     }
 
-    private static func readHeader(
+    static func readHeader(
         _ disk: any Disk, _ file: DiskFile, _ number: UInt64
     ) throws(LogError) -> SegmentHeader? {
         guard try disk.measuring(file) >= UInt64(Format.headerBlockBytes) else { return nil }
@@ -88,10 +87,7 @@ extension LogEngine {
         var engine = LogEngine(disk: disk, options: options, header: header)
         engine.lastTime = time
         try engine.startSegment(number: 1)
-        var settings = NamespaceSettings()
-        settings.history = options.history
-        _ = try engine.createNamespace(Array("default".utf8), settings, time: time)
-        engine.measureSpace()
+        _ = try engine.createNamespace(Array("default".utf8), NamespaceSettings(), time: time)
         return engine
     }
 
@@ -100,6 +96,7 @@ extension LogEngine {
     ) throws(LogError) {
         report.wasClosed = false
         isRecovering = true
+        removeStrayIndexes()
         for index in numbers.indices {
             let length = try disk.measuring(files[index])
             let isLast = index == numbers.count - 1
@@ -108,9 +105,7 @@ extension LogEngine {
                 note(numbers[index], 0..<UInt64(Format.headerBlockBytes), nextSequence..<nextSequence, false)
                 hasDamagedHeader = isLast
             }
-            if manifest != nil {
-                expectSegment(numbers[index])
-            } else if let header = headers[index], header.firstSequence > nextSequence {
+            if let header = headers[index], header.firstSequence > nextSequence {
                 if header.kind == SegmentHeader.kindLog, header.previousSequence >= nextSequence {
                     note(numbers[index], 0..<0, nextSequence..<header.previousSequence + 1, false)
                 }
@@ -118,18 +113,13 @@ extension LogEngine {
             }
             var segment = Segment(
                 number: numbers[index], file: files[index], firstSequence: nextSequence, length: length)
-            segment.kind = headers[index]?.kind ?? manifest?.entry(numbers[index])?.kind ?? SegmentHeader.kindLog
-            segment.created = headers[index]?.created ?? 0
+            segment.kind = headers[index]?.kind ?? SegmentHeader.kindLog
             addSegment(segment)
             active = segments.count - 1
-            try replay(index: active, isLast: isLast, kind: segment.kind)
-            endSegment(active, isLast: isLast)
+            try replay(active, headers[index], isLast: isLast)
         }
-        noteMissing(before: .max)
-        while drainEnded(1 << 20) {}
         guard !segments.isEmpty else { throw .headerDamaged(segment: numbers[0]) }
         try settle()
-        for state in namespaces { if let state { noteSettings(state.pointee.id) } }
         try finishIndexes()
         if names[Array("default".utf8)] == nil, readOnlyReason == nil, role == .master {
             _ = try createNamespace(Array("default".utf8), NamespaceSettings(), time: time)
@@ -146,13 +136,30 @@ extension LogEngine {
         return true
     }
 
+    /// Applies one segment's records: as its index names them, or else from the segment, and then an index is made.
+    private mutating func replay(_ position: Int, _ header: SegmentHeader?, isLast: Bool) throws(LogError) {
+        if let header, try replayIndex(position, header, isLast: isLast) {
+            if !isLast { segments[position].last = nextSequence - 1 }
+            return
+        }
+        indexWriter = IndexWriter(disk: disk, header: header ?? self.header, isUseful: header != nil)
+        let damages = report.damageCount
+        try replay(index: position, isLast: isLast, kind: header?.kind)
+        if report.damageCount != damages { indexWriter.isDamaged = true }
+        if isLast { return }
+        segments[position].last = nextSequence - 1
+        var writer = IndexWriter(disk: disk, header: self.header, isUseful: false)
+        swap(&writer, &indexWriter)
+        endIndex(&writer, at: position)
+    }
+
     /// Applies one segment's records.
     private mutating func replay(index: Int, isLast: Bool, kind: UInt32?) throws(LogError) {
         let segment = segments[index]
         let allowsGaps = kind == SegmentHeader.kindCompacted
         // What a replica's records say of syncs is true of its master; what it lacks is sent again.
-        let own = role == .replica ? nextSequence - 1 : highestWatermark(segment, allowsGaps)
-        let watermark = isLast ? own : UInt64.max
+        var watermark = UInt64.max
+        if isLast { watermark = role == .replica ? nextSequence - 1 : highestWatermark(segment, allowsGaps) }
         var walker = SegmentWalker(
             disk: disk, file: segment.file, length: segment.length, seed: seed, expected: nextSequence,
             allowsGaps: allowsGaps)
@@ -183,11 +190,14 @@ extension LogEngine {
                     continue walk
                 }
                 try apply(header, head, value, index, offset)
+                let key = UnsafeRawBufferPointer(start: head + Format.recordHeaderBytes, count: Int(header.keyLength))
+                indexWriter.add(IndexEntry(header, hasher.hash(key), offset, damaged: false))
                 nextSequence = header.sequence + 1
                 report.records += 1
                 if header.batchRemaining == 0 || allowsGaps {
                     batchStart = nil
                     clearUndo()
+                    indexWriter.settle()
                     turnFirst = nextSequence
                 }
             case .damage(let range, let lost, let repaired):
@@ -313,33 +323,22 @@ extension LogEngine {
         switch header.type {
         case RecordType.value, RecordType.tombstone:
             try put(header, key, hasher.hash(key), segment, offset, damaged: false)
-            return
         case RecordType.namespace:
-            let settings = NamespaceSettings(body)
-            if hasNamespace(header.namespace), let state = namespaces[Int(header.namespace)],
-                state.pointee.isReclaimed != settings.isReclaimed || state.pointee.settings.history != settings.history
-            {
-                noteUncertain(header.namespace)
-            }
-            try attachIndex(define(header.namespace, [UInt8](key), settings, header.sequence))
+            try attachIndex(define(header.namespace, [UInt8](key), NamespaceSettings(body), header.sequence))
         case RecordType.namespaceEnd:
             if hasNamespace(header.namespace) {
                 namespaces[Int(header.namespace)]?.pointee.table?.close()
                 forget(header.namespace)
             }
-            // The number is not used again, even if nothing else of the namespace is left.
-            while namespaces.count <= Int(header.namespace) { namespaces.append(nil) }
-            if header.flags & RecordHeader.wipes != 0 { compaction.wiped.insert(header.namespace) }
         case RecordType.flush:
-            try empty(placeholder(header.namespace), header.sequence)
-            noteUncertain(header.namespace)
+            let state = placeholder(header.namespace)
+            // A table that knows what came later has forgotten already.
+            if header.sequence > state.pointee.table?.checkpoint.sequence ?? 0 { try state.pointee.clear() }
         case RecordType.fence:
             guard body.count >= 8 else { return }
             let state = placeholder(header.namespace)
             state.pointee.fence = max(state.pointee.fence, UInt64(littleEndian: body.loadUnaligned(as: UInt64.self)))
-            state.pointee.fenced = header.sequence
         case RecordType.open:
-            compaction.openRecord = header.sequence
             if body.count >= 1 { lastPolicy = SyncPolicy(rawValue: body[0]) ?? .none }
         case RecordType.mark, RecordType.close:
             break
@@ -348,8 +347,6 @@ extension LogEngine {
                 throw .unknownRecord(segment: segments[segment].number, offset: offset, type: header.type)
             }
         }
-        chargeControl(
-            header.type == RecordType.namespaceEnd ? 0 : header.namespace, header.totalBytes, segment)
     }
 
     /// Extensions are tags (u16), lengths (u16) and bytes; tags below 0x8000 must be understood, and none is yet.
@@ -378,7 +375,6 @@ extension LogEngine {
             hash: hash, sequence: header.sequence, segment: segment, offset: offset, valueLength: header.valueLength,
             keyLength: header.keyLength, flags: flags)
         if state.pointee.isHashed { replace(state, hash, slot) } else { try modeReplace(state, key, slot) }
-        if !space.isRebuilding { charge(state, header.totalBytes, segment) }
     }
 
     mutating func applyDamage(
@@ -388,19 +384,22 @@ extension LogEngine {
         endedWithClose = false
         let isKey = repaired.map { $0.type == RecordType.value || $0.type == RecordType.tombstone } ?? false
         note(number, range, lost, isKey || repaired?.type == RecordType.mark)
-        guard isKey, let repaired, hasNamespace(repaired.namespace) else { return }
+        guard isKey, let repaired else { return }
         var failure: LogError?
         head.withUnsafeBytes { bytes in
             let key = UnsafeRawBufferPointer(
                 rebasing: bytes[Format.recordHeaderBytes...].prefix(Int(repaired.keyLength)))
+            let hash = hasher.hash(key)
+            indexWriter.add(IndexEntry(repaired, hash, range.lowerBound, damaged: true))
+            guard hasNamespace(repaired.namespace) else { return }
             do throws(LogError) {
-                try put(repaired, key, hasher.hash(key), segment, range.lowerBound, damaged: true)
+                try put(repaired, key, hash, segment, range.lowerBound, damaged: true)
             } catch { failure = error }
         }
         if let failure { throw failure }
     }
 
-    mutating func note(
+    private mutating func note(
         _ number: UInt64, _ range: Range<UInt64>, _ lost: Range<UInt64>, _ isAttributed: Bool
     ) {
         report.damageCount += 1

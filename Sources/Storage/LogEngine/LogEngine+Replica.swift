@@ -98,7 +98,7 @@ extension LogEngine {
         let former = header.epoch
         header.epoch = epoch
         lastTime = max(lastTime, time)
-        do throws(LogError) { try startSegment(number: highestNumber + 1) } catch {
+        do throws(LogError) { try startSegment(number: segments[active].number + 1) } catch {
             header.epoch = former
             throw error
         }
@@ -142,7 +142,7 @@ extension LogEngine {
                 try commit(sync: true)
                 try sealActive()
             }
-            try makeReplicated(number, block)
+            try makeReplicated(sent, block)
         } catch { throw .log(error) }
         header = sent
         nextSequence = max(nextSequence, sent.firstSequence)
@@ -150,17 +150,18 @@ extension LogEngine {
         beginTurn()
     }
 
-    private mutating func makeReplicated(_ number: UInt64, _ block: [UInt8]) throws(LogError) {
-        let name = Format.name(segment: number)
+    private mutating func makeReplicated(_ sent: SegmentHeader, _ block: [UInt8]) throws(LogError) {
+        let name = Format.name(segment: sent.number)
         var made = false
         do throws(DiskError) {
             let file = try disk.open(name, create: true)
             made = true
             try disk.write(file, at: 0, block.span.bytes)
             try disk.sync(file)
-            addSegment(
-                Segment(number: number, file: file, firstSequence: nextSequence, length: UInt64(block.count)))
-            active = segments.count - 1
+            beginSegment(
+                Segment(
+                    number: sent.number, file: file, firstSequence: sent.firstSequence, length: UInt64(block.count)),
+                sent)
             reserved = UInt64(block.count)
             hasDamagedHeader = false
         } catch {
@@ -226,6 +227,8 @@ extension LogEngine {
             (pending + pendingCount).copyMemory(from: head, byteCount: total)
             let offset = segments[active].length + UInt64(pendingCount)
             pendingCount += total
+            let key = UnsafeRawBufferPointer(start: head + Format.recordHeaderBytes, count: Int(record.keyLength))
+            indexWriter.add(IndexEntry(record, hasher.hash(key), offset, damaged: false))
             if record.type == RecordType.open {
                 // Numbers that were left out are as good as durable.
                 if durableSequence + 1 == nextSequence { durableSequence = record.sequence - 1 }
@@ -320,6 +323,7 @@ extension LogEngine {
                 if segment.number > position.segment || position.offset <= UInt64(Format.headerBlockBytes) {
                     try disk.remove(Format.name(segment: segment.number))
                 } else {
+                    try? disk.remove(Format.name(index: segment.number))
                     try disk.truncate(segment.file, length: position.offset)
                     try disk.sync(segment.file)
                 }
@@ -330,6 +334,7 @@ extension LogEngine {
 
     /// Ends the use of the files, before the engine is opened again.
     public mutating func closeFiles() {
+        closeIndex()
         for index in order { disk.close(segments[index].file) }
         for case let state? in namespaces { state.pointee.table?.close() }
         order = []

@@ -6,7 +6,18 @@ extension LogEngine {
         order.append(segments.count)
         positions[segment.number] = segments.count
         segments.append(segment)
-        highestNumber = max(highestNumber, segment.number)
+    }
+
+    /// Makes a segment the one that is written to; the one before it is sealed, and its index ended.
+    mutating func beginSegment(_ segment: Segment, _ header: SegmentHeader) {
+        var writer = IndexWriter(disk: disk, header: header)
+        swap(&writer, &indexWriter)
+        if !segments.isEmpty {
+            segments[active].last = nextSequence - 1
+            endIndex(&writer, at: active)
+        }
+        addSegment(segment)
+        active = segments.count - 1
     }
 
     /// Removes a sealed segment's file; no slot may point to it any more. Its position stays, dead.
@@ -22,14 +33,9 @@ extension LogEngine {
 
     /// One slice of work that nobody waits for; about `budget` bytes are read and written. True if there is more.
     public mutating func maintain(now: UInt64, budget: Int) -> Bool {
-        workDelay = 0
-        // Slots of a turn that can still be taken back may point to where nothing is any more after this.
-        guard readOnlyReason == nil, !turnHasWrites, undo.isEmpty, modeUndo.isEmpty else { return false }
-        if maintainTables(budget: budget) { return true }
+        guard readOnlyReason == nil, !turnHasWrites else { return false }
+        if maintainTables(budget: budget) || maintainIndexes(budget) { return true }
         guard role == .master else { return false }
-        if drainEnded(budget) { return true }
-        let discards = discardSlice(budget, now)
-        if workDelay > 0 { return true }
-        return compact(now: now, budget: budget) || discards
+        return false
     }
 }

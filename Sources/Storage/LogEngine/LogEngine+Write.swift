@@ -34,12 +34,11 @@ extension LogEngine {
             let after = state.pointee.liveBytes - (slot?.payloadBytes ?? 0) + UInt64(key.count + value.count)
             if after > state.pointee.settings.maxSize { throw .quota }
         }
-        if batchLeft == 0 { try admit(state, Format.recordHeaderBytes + 8 + key.count + value.count) }
         var record = RecordHeader()
         record.type = RecordType.value
         record.namespace = namespace
         record.previous = slot?.sequence ?? 0
-        let offset = try append(&record, key, value, time: time, usesSlack: false)
+        let offset = try append(&record, key, value, hash: hash, time: time, usesSlack: false)
         try put(record, key, hash, active, offset, damaged: false)
         return record.sequence
     }
@@ -60,7 +59,8 @@ extension LogEngine {
         record.type = RecordType.tombstone
         record.namespace = namespace
         record.previous = slot.sequence
-        let offset = try append(&record, key, .init(start: nil, count: 0), time: time, usesSlack: true)
+        let offset = try append(
+            &record, key, .init(start: nil, count: 0), hash: hash, time: time, usesSlack: true)
         try put(record, key, hash, active, offset, damaged: false)
         return record.sequence
     }
@@ -77,7 +77,6 @@ extension LogEngine {
         if limit != 0, state.pointee.liveBytes + UInt64(bytes) > limit { throw .quota }
         let space = bytes + count * (Format.recordHeaderBytes + 8)
         guard count > 0, space <= options.segmentBytes - Format.headerBlockBytes - 256 else { throw .tooLarge }
-        try admit(state, space)
         try ensureOpened(time)
         try ensureRoom(space, usesSlack: false)
         batchLeft = UInt32(count)
@@ -145,7 +144,6 @@ extension LogEngine {
             throw error
         }
         markedSequence = nextSequence - 1
-        chargeControl(0, Format.recordHeaderBytes, active)
     }
 
     /// Stops in order: everything is durable and says so.
@@ -166,8 +164,8 @@ extension LogEngine {
         do throws(DiskError) { try disk.truncate(last.file, length: last.length) } catch { throw .disk(error) }
         reserved = last.length
         try syncSegment()
-        chargeControl(0, Format.recordHeaderBytes, active)
         beginTurn()
+        _ = indexWriter.end(last.file, length: last.length)
         isOpened = false
         firstOfSession = nextSequence
         endOfEarlier = nextSequence - 1
@@ -199,10 +197,10 @@ extension LogEngine {
         }
     }
 
-    /// Puts a record behind the others; returns its offset in the active segment.
+    /// Puts a record behind the others; returns its offset in the active segment. Who knows the key's hash says it.
     mutating func append(
-        _ record: inout RecordHeader, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, time: UInt64,
-        usesSlack: Bool
+        _ record: inout RecordHeader, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer,
+        hash: KeyHash? = nil, time: UInt64, usesSlack: Bool
     ) throws(LogError) -> UInt64 {
         if readOnlyReason != nil { throw .readOnly }
         if role != .master { throw .refused(writeRefusal ?? .replica) }
@@ -234,6 +232,7 @@ extension LogEngine {
         }
         record.seal(at, seed: seed)
         let offset = segments[active].length + UInt64(pendingCount)
+        indexWriter.add(IndexEntry(record, hash ?? hasher.hash(key), offset, damaged: false))
         pendingCount += total
         nextSequence += 1
         return offset
@@ -261,8 +260,6 @@ extension LogEngine {
             }
             if let failure { throw failure }
             isOpened = true
-            chargeControl(0, Format.recordHeaderBytes + 8, active)
-            compaction.openRecord = nextSequence - 1
             try commitPart(sync: options.policy != .always)
         } catch {
             (isOpened, turnFailure) = (false, nil)
@@ -274,14 +271,14 @@ extension LogEngine {
     mutating func ensureRoom(_ bytes: Int, usesSlack: Bool) throws(LogError) {
         var end = segments[active].length + UInt64(pendingCount + bytes)
         let isEmpty = end - UInt64(bytes) <= UInt64(Format.headerBlockBytes)
-        if hasDamagedHeader || (end > UInt64(segmentBytes) && !isEmpty) {
+        if hasDamagedHeader || (end > UInt64(options.segmentBytes) && !isEmpty) {
             try roll()
             end = segments[active].length + UInt64(bytes)
         }
         let need = end + UInt64(usesSlack ? 0 : options.slackBytes)
         if need <= reserved { return }
         let step = UInt64(options.reserveBytes)
-        let wanted = max(need, min((need + step - 1) / step * step, UInt64(segmentBytes)))
+        let wanted = max(need, min((need + step - 1) / step * step, UInt64(options.segmentBytes)))
         let file = segments[active].file
         for length in [wanted, need, usesSlack ? end : need] {
             do throws(DiskError) {
@@ -299,7 +296,7 @@ extension LogEngine {
     }
 
     /// Ends the active segment and begins the next. The old one is durable before the new one exists.
-    mutating func roll() throws(LogError) {
+    private mutating func roll() throws(LogError) {
         try writePending()
         let last = segments[active]
         if isDirty { try syncSegment() }
@@ -309,14 +306,7 @@ extension LogEngine {
             reserved = last.length
             try disk.sync(last.file)
         } catch { throw failed(error) }
-        try startSegment(number: highestNumber + 1)
-    }
-
-    /// Ends the active segment, if something stands in it, so that it can be compacted.
-    public mutating func rollActive() throws(LogError) {
-        try commitPart(sync: true)
-        guard segments[active].length > UInt64(Format.headerBlockBytes) else { return }
-        try roll()
+        try startSegment(number: last.number + 1)
     }
 
     /// Makes a segment's file with its header, durably.
@@ -334,11 +324,8 @@ extension LogEngine {
             try disk.reserve(file, length: length + UInt64(options.slackBytes))
             try disk.write(file, at: 0, header.block().span.bytes)
             try disk.sync(file)
-            try noteRoll(number)
-            var made = Segment(number: number, file: file, firstSequence: nextSequence, length: length)
-            made.created = lastTime
-            addSegment(made)
-            active = segments.count - 1
+            beginSegment(
+                Segment(number: number, file: file, firstSequence: nextSequence, length: length), header)
             reserved = length + UInt64(options.slackBytes)
             hasDamagedHeader = false
         } catch {
@@ -349,7 +336,7 @@ extension LogEngine {
     }
 
     /// A failure of the disk that is not lack of space ends all writing.
-    mutating func failed(_ error: DiskError) -> LogError {
+    private mutating func failed(_ error: DiskError) -> LogError {
         if error == .full { return .full }
         if error == .crashed { return .disk(error) }
         if readOnlyReason == nil { readOnlyReason = .writeFailed(error) }
@@ -372,7 +359,7 @@ extension LogEngine {
                 segments[last].file, at: segments[last].length,
                 RawSpan(_unsafeStart: pending, byteCount: pendingCount))
         } catch {
-            turnFailure = error == .full ? .full : error == .crashed ? .disk(error) : .readOnly
+            if error == .full { turnFailure = .full } else { turnFailure = .readOnly }
             revertTurn()
             do throws(DiskError) {
                 try disk.truncate(segments[last].file, length: segments[last].length)
@@ -390,7 +377,7 @@ extension LogEngine {
 
     private mutating func syncSegment() throws(LogError) {
         do throws(DiskError) { try disk.sync(segments[active].file) } catch {
-            if turnHasWrites { turnFailure = error == .crashed ? .disk(error) : .readOnly }
+            if turnHasWrites { turnFailure = .readOnly }
             revertTurn()
             if error == .crashed { throw .disk(error) }
             readOnlyReason = .syncFailed(error)
@@ -410,6 +397,7 @@ extension LogEngine {
 
     mutating func beginTurn() {
         clearUndo()
+        indexWriter.settle()
         turnFirst = nextSequence
         turnLength = segments.isEmpty ? 0 : segments[active].length
     }
@@ -420,6 +408,7 @@ extension LogEngine {
         revertWrites(after: 0, 0)
         clearUndo()
         pendingCount = 0
+        indexWriter.revert()
         batchLeft = 0
         if nextSequence > turnFirst { nextSequence = turnFirst }
         if !segments.isEmpty, turnLength >= UInt64(Format.headerBlockBytes) {
@@ -438,7 +427,7 @@ extension LogEngine {
         for change in undo[hashed...].reversed() {
             guard hasNamespace(change.namespace), let state = namespaces[Int(change.namespace)] else { continue }
             guard let slot = state.pointee.index.find(change.hash) else { continue }
-            unaccount(state, slot.pointee, change.before)
+            account(state, slot.pointee, change.before)
             if change.before.isEmpty {
                 state.pointee.index.remove(change.hash)
             } else {
@@ -459,6 +448,18 @@ extension LogEngine {
             undo.append(Undo(namespace: state.pointee.id, hash: hash, before: Slot()))
             account(state, Slot(), slot)
             state.pointee.index.insert(slot)
+        }
+    }
+
+    @inline(__always)
+    func account(_ state: UnsafeMutablePointer<NamespaceState>, _ before: Slot, _ after: Slot) {
+        if !before.isEmpty, !before.isTombstone {
+            state.pointee.entries -= 1
+            state.pointee.liveBytes -= before.payloadBytes
+        }
+        if !after.isEmpty, !after.isTombstone {
+            state.pointee.entries += 1
+            state.pointee.liveBytes += after.payloadBytes
         }
     }
 }

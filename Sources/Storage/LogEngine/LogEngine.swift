@@ -16,8 +16,10 @@ public struct LogEngine: ~Copyable {
         var kind = SegmentHeader.kindLog
         /// The last sequence number that it stands for; 0 while it is written to.
         var last: UInt64 = 0
-        var created: UInt64 = 0
-        var use = SegmentUse()
+        var index = IndexState.missing
+
+        /// Sequence numbers have gaps: it was compacted.
+        var allowsGaps: Bool { kind == SegmentHeader.kindCompacted }
     }
 
     /// How the keys of a turn were before it.
@@ -39,18 +41,9 @@ public struct LogEngine: ~Copyable {
     var order: [Int] = []
     /// The position of the segment that is written to.
     var active = 0
-    /// The highest number that any segment's file had.
-    var highestNumber: UInt64 = 0
-    /// Which segments count; nil before the first compaction: then the directory says it.
-    var manifest: Manifest?
-    var space = SpaceAccount()
-    var compaction = Compaction()
-    /// Nanoseconds after which `maintain` is worth calling again, if it returned true.
-    public internal(set) var workDelay: UInt64 = 0
-    /// Files that do not count any more, and are still to be removed.
-    var discarded: [DiscardedFile] = []
-    /// Ended namespaces and flushed indexes whose slots still are to be taken from the segments' counters.
-    var ended: [EndedNamespace] = []
+    /// The index file of the active segment.
+    var indexWriter: IndexWriter
+    var places = PlaceCache()
     var namespaces: [UnsafeMutablePointer<NamespaceState>?] = [nil]
     var names: [[UInt8]: UInt32] = [:]
 
@@ -114,7 +107,6 @@ public struct LogEngine: ~Copyable {
             namespace.deinitialize(count: 1)
             namespace.deallocate()
         }
-        for item in ended { item.free() }
         pending.deallocate()
         scratch.deallocate()
     }
@@ -125,6 +117,7 @@ public struct LogEngine: ~Copyable {
         tables = TableCache(disk: disk, pages: options.tablePages)
         seed = header.checksumSeed
         hasher = KeyHasher(of: header)
+        indexWriter = IndexWriter(disk: disk, header: header)
         pendingCapacity = 1 << 16
         pending = .allocate(byteCount: pendingCapacity, alignment: 4096)
         scratch = .allocate(byteCount: Format.headBytesMax + 8, alignment: 16)
@@ -165,9 +158,6 @@ public struct LogEngine: ~Copyable {
     /// The first sequence number of this turn; what a reader sees from it on may still fail.
     public var turnFirstSequence: UInt64 { turnFirst }
 
-    /// The history policy of new namespaces.
-    public var newHistory: HistoryPolicy { options.history }
-
     /// Names of all namespaces, sorted.
     public var namespaceNames: [[UInt8]] { names.keys.sorted { $0.lexicographicallyPrecedes($1) } }
 
@@ -183,8 +173,7 @@ public struct LogEngine: ~Copyable {
         guard hasNamespace(id), let state = namespaces[Int(id)] else { return nil }
         return NamespaceInformation(
             id: id, name: state.pointee.name, settings: state.pointee.settings, fence: state.pointee.fence,
-            entries: state.pointee.entries, liveBytes: state.pointee.liveBytes, slots: state.pointee.slots,
-            space: state.pointee.spaceInformation)
+            entries: state.pointee.entries, liveBytes: state.pointee.liveBytes, slots: state.pointee.slots)
     }
 
     /// Keys of a namespace.
@@ -236,12 +225,8 @@ public struct LogOptions: Sendable {
     public var slackBytes = 64 << 10
     /// Pages of 4 KiB of sequential namespaces' tables that are kept in memory.
     public var tablePages = 1024
-    /// Bytes that the device may use; 0: all of the disk.
-    public var capacityBytes: UInt64 = 0
-    /// Bytes a second that compaction reads and writes; 0: it only runs when it is asked for.
-    public var compactionRate: UInt64 = 64 << 20
-    /// The history policy of new namespaces.
-    public var history = HistoryPolicy.all
+    /// Behind a clean stop a last segment up to this size is read all the same, so that damage in it is found.
+    public var scannedBytes = 64 << 20
     /// What this process will do about syncs; written in its `open` record.
     public var policy = SyncPolicy.always
     /// Whether the device takes its log from a master; an empty one then waits for the master's first segment.

@@ -140,8 +140,6 @@ extension LogEngine {
         device: [UInt8]?, epoch: UInt64, inventory: [SegmentSummary]
     ) throws(ReplicaRefusal) -> ReplicaSender {
         if epoch > header.epoch { throw .superseded(epoch: epoch) }
-        // Frames say segments in the order of their numbers, which is the log's only until one was compacted.
-        if manifest != nil { throw .failed(.unknownFile) }
         if let device, device != self.device { throw .foreign }
         var sender = ReplicaSender(at: nil)
         var expected = order.isEmpty ? 0 : segments[order[0]].number

@@ -89,9 +89,6 @@ public enum Program {
         var options = LogOptions()
         options.segmentBytes = settings.segmentBytes
         options.policy = settings.sync
-        options.capacityBytes = settings.capacityBytes
-        options.compactionRate = settings.compactionRate
-        options.history = settings.history
         var random = SystemRandomNumberGenerator()
         options.fresh = (random.next(), random.next(), random.next())
         let begun = Clock.monotonicNanoseconds()
@@ -119,11 +116,9 @@ public enum Program {
     private static func ensure(_ name: String, _ engine: inout LogEngine) throws(StartError) -> UInt32 {
         let bytes = Array(name.utf8)
         if let id = engine.namespace(named: bytes) { return id }
-        var made = NamespaceSettings()
-        made.history = engine.newHistory
         do throws(LogError) {
             return try engine.createNamespace(
-                bytes, made, time: UInt64(max(0, Clock.wallNanoseconds())))
+                bytes, NamespaceSettings(), time: UInt64(max(0, Clock.wallNanoseconds())))
         } catch {
             throw StartError(description: "namespace \(name): \(Server.message(error))")
         }

@@ -183,7 +183,7 @@ extension Server {
 
     /// `NSNEW name [MODE user|seq|ordered]`
     mutating func createNamespace(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
-        var settings = newNamespace
+        var settings = NamespaceSettings()
         if count > 2 {
             guard count == 4, arguments[2].isWord("MODE"), let mode = Self.mode(arguments[3]) else {
                 fail(connection, "ERR syntax: NSNEW name [MODE user|seq|ordered]")
@@ -197,12 +197,8 @@ extension Server {
         } catch { failControl(connection, error) }
     }
 
-    /// `NSDEL name [WIPE]`
-    mutating func removeNamespace(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
-        guard count == 2 || (count == 3 && arguments[2].isWord("WIPE")) else {
-            fail(connection, "ERR syntax: NSDEL name [WIPE]")
-            return
-        }
+    /// `NSDEL name`
+    mutating func removeNamespace(_ connection: UnsafeMutablePointer<Connection>) {
         let name = arguments[1].array
         guard name != Array("default".utf8) else {
             fail(connection, "ERR the default namespace stays")
@@ -214,7 +210,7 @@ extension Server {
                 fail(connection, "ERR this connection uses the namespace")
                 return
             }
-            try engine.removeNamespace(id, wipes: count == 3, time: now)
+            try engine.removeNamespace(id, time: now)
             closeDoors(of: name)
             connection.pointee.ok()
         } catch { failControl(connection, error) }
@@ -256,7 +252,6 @@ extension Server {
             password: \(settings.passwordVerifier.isEmpty ? "no" : "yes")
             created_ns: \(settings.created)
             index_entries: \(info.slots)
-            \(Self.spaceText(info))
 
             """)
     }
@@ -285,18 +280,11 @@ extension Server {
         } else if property.isWord("PASSWORD") {
             changePassword(connection, id, value)
             return
-        } else if property.isWord("HISTORY"),
-            let policy = HistoryPolicy(String(decoding: value.bytes, as: UTF8.self).lowercased())
-        {
-            settings.history = policy
-        } else if property.isWord("RESERVATION"), let number = value.number {
-            settings.reservation = number
         } else {
             fail(
                 connection,
-                "ERR NSSET knows mode user|seq|ordered, maxsize <bytes>, password <password>|*, "
-                    + "public|worm|lock|freeze 0|1, "
-                    + "history all|none|last:N|for:SECONDS, reservation <bytes>")
+                "ERR NSSET knows mode user|seq|ordered, maxsize <bytes>, password <password>|*, public|worm|lock|freeze 0|1"
+            )
             return
         }
         do throws(LogError) {

@@ -146,8 +146,7 @@ struct Server: ~Copyable {
     }
 
     private func timeout() -> Int32 {
-        if !waiting.isEmpty { return 0 }
-        if hasWork { return Int32(min((engine.workDelay + 999_999) / 1_000_000, 1000)) }
+        if !waiting.isEmpty || hasWork { return 0 }
         if settings.sync == .none { return engine.isDirty ? 5000 : 60_000 }
         return engine.needsMark || engine.isDirty ? 100 : 60_000
     }
@@ -386,9 +385,7 @@ struct Server: ~Copyable {
     /// One slice of what nobody waits for: at once when nobody does, and under load now and then, because a log that
     /// is only written to needs it most.
     private mutating func maintain(isIdle: Bool) {
-        guard isIdle || monotonic &- lastMaintenance >= Limits.maintenanceNanoseconds || engine.isShortOfSpace else {
-            return
-        }
+        guard isIdle || monotonic &- lastMaintenance >= Limits.maintenanceNanoseconds else { return }
         lastMaintenance = monotonic
         hasWork = engine.maintain(now: now, budget: Limits.maintenanceBytes)
     }

@@ -61,6 +61,8 @@ struct FaultTests {
         let (disk, model) = try sample()
         let name = Format.name(segment: 1)
         disk.wipe(name, 8192..<9216)
+        // Behind an index the damage would be found by reads only.
+        try disk.remove(Format.name(index: 1))
         var engine = try LogEngine.open(disk, smallOptions(16384))
         #expect(engine.report.damageCount >= 1)
         let damage = try #require(engine.report.damages.first)

@@ -104,7 +104,10 @@ struct ReplicaTests {
                 for item in items { try engine.set(item.0, item.1) }
             case 2 where random.chance(20):
                 try engine.fence(1, epoch: 0, time: 2)
-                _ = try? engine.createNamespace(bytes("ns-\(random.below(5))"), NamespaceSettings(), time: 3)
+                let name = bytes("ns-\(random.below(5))")
+                do throws(LogError) {
+                    _ = try engine.createNamespace(name, NamespaceSettings(), time: 3)
+                } catch .namespaceExists {}
             default: try engine.set(key, random.bytes(random.chance(10) ? random.below(5000) : random.below(200)))
             }
             if random.chance(30) { try engine.commit(sync: true) }
