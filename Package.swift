@@ -63,7 +63,7 @@ let modules: [Module] = [
     Module("Storage", "LogSimulator", .unsafe, ["LogEngine", "Simulation"]),
     Module(
         "Storage", "ZeroDB", .unsafe,
-        ["Bytes", "Linux", "CLinux", "CISAL", "EventLoop", "RESP", "LogEngine", "Simulation", "Crypto", "CTLS"]),
+        ["Bytes", "Linux", "CLinux", "CISAL", "EventLoop", "RESP", "LogEngine", "Simulation", "Crypto", "HTTP", "CTLS"]),
     Module("Storage", "Flist", .unsafe, ["Bytes", "Crypto", "RESP", "CZstd"]),
     Module(
         "Storage", "ImageImport", .unsafe,

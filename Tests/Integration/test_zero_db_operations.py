@@ -368,7 +368,7 @@ def test_export_and_import_keep_everything():
         live = run("export", server.socket).stdout
         server.stop()
         stream = run("export", server.data, "--with-secrets").stdout
-        assert run("export", server.data, "photos").stdout < stream
+        assert len(run("export", server.data, "photos").stdout) < len(stream)
         run("export", server.data, "missing", status=1)
         for source in [live, stream]:
             with Server(start=False) as copy:
@@ -608,3 +608,206 @@ def test_tls_asks_for_certificates_and_maps_their_names():
             words = [w.replace("@", f"{server.folder}/") for w in words]
             done = subprocess.run([BIN, "--data", server.data, *words], capture_output=True, timeout=10)
             assert done.returncode in (1, 2) and b"tls" in done.stderr.lower()
+
+
+# Settings, metrics, hooks
+
+
+def test_settings_change_while_it_runs():
+    with secure("--config", "@conf", "--admin-password-file", "@password") as server:
+        conf = server.folder / "conf"
+        conf.write_text("# limits\nmax-clients = 50\nidle-timeout 1000\nsync-interval 1000\n")
+        (server.folder / "password").write_text("one\n")
+        server.start()
+        admin, client = server.admin(), server.tcp()
+        assert admin("CONFIG", "GET", "maxclients") == [b"maxclients", b"50"]
+        assert client("AUTH", "one") == "OK"
+        serial = tls(server).connection.getpeercert()["subject"]
+        # A signal and a command do the same; the password's and the certificate's files are read again.
+        conf.write_text("max-clients 60\nidle-timeout 1000\n")
+        (server.folder / "password").write_text("two\n")
+        shutil.copy(server.folder / "server2.pem", server.folder / "server.pem")
+        shutil.copy(server.folder / "server2.key", server.folder / "server.key")
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: admin("CONFIG", "GET", "maxclients") == [b"maxclients", b"60"])
+        assert server.tcp().refused("AUTH", "one").startswith("WRONGPASS")
+        assert server.tcp()("AUTH", "two") == "OK"
+        assert tls(server).connection.getpeercert()["subject"] != serial
+        assert client("NSLIST")  # who is in stays in
+        # What is wrong changes nothing, and says where.
+        for text, why in [("max-clients 70\nnonsense 1\n", "line 2: unknown option --nonsense"),
+                          ("max-clients 70\nidle-timeout x\n", "line 2: --idle-timeout is 0 to"),
+                          ("max-clients 70\nlonely\n", "line 2: 'name value' is expected"),
+                          ("max-clients 70\nsegment-size 64M\n", "--segment-size cannot change while the server runs")]:
+            conf.write_text(text)
+            assert why in admin.refused("CONFIG", "RELOAD")
+            assert admin("CONFIG", "GET", "maxclients") == [b"maxclients", b"60"]
+        (server.folder / "server.key").write_text("rubbish")
+        conf.write_text("max-clients 80\n")
+        assert "--tls-key" in admin.refused("CONFIG", "RELOAD")
+        assert tls(server)("PING") == "PONG"
+        shutil.copy(server.folder / "server2.key", server.folder / "server.key")
+        admin.send("CONFIG", "RELOAD")
+        admin.send("CONFIG", "GET", "maxclients")
+        assert admin.reply() == "OK" and admin.reply() == [b"maxclients", b"80"]
+        server.stop()
+
+
+def get(port, path):
+    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+        return int(head.split()[1]), body.decode()
+
+
+def test_metrics_over_http():
+    port = free_port()
+    with Server("--metrics-port", port) as server:
+        admin = server.admin()
+        admin("SET", "a", "1")
+        status, text = get(port, "/metrics")
+        assert status == 200 and 'zero_db_commands_total{command="SET"} 1' in text
+        names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
+        assert len(names) == len(set(names)) and all(" " in line for line in text.splitlines())
+        assert get(port, "/health")[0] == 200 and get(port, "/other")[0] == 404
+        # A loop that stands still is not healthy, and the page says so instead of hanging.
+        server.process.send_signal(signal.SIGSTOP)
+        server.process.send_signal(signal.SIGCONT)
+        assert get(port, "/health")[0] == 200
+        server.stop()
+
+
+HOOK = """#!/bin/sh
+echo "$*" >> @events
+case "$1 $3" in *slow*) sleep 300 ;; *wrong*) exit 3 ;; esac
+"""
+
+
+def test_hooks_run_beside_the_server():
+    with Server("--hook", "@hook", "--hook-timeout", "1", "--hooks-at-once", "2", start=False) as server:
+        (server.folder / "hook").write_text(HOOK.replace("@", f"{server.folder}/"))
+        (server.folder / "hook").chmod(0o755)
+        server.start()
+        admin = server.admin()
+
+        def events():
+            path = server.folder / "events"
+            return [tuple(l.split()[:1] + l.split()[2:]) for l in path.read_text().splitlines()] if path.exists() else []
+        wait_for(lambda: ("ready",) in events())
+        begun = time.time()
+        for name in ["slow1", "slow2", "wrong"]:
+            admin("NSNEW", name)
+        admin("NSSET", "wrong", "maxsize", 1)
+        admin("NSDEL", "wrong")
+        assert time.time() - begun < 1
+        wait_for(lambda: ("namespace-deleted", "wrong") in events() and ("namespace-updated", "wrong") in events())
+        wait_for(lambda: sum(1 for run in admin("HOOKS") if run[5] == 256 + 9) == 2)
+        runs = {(run[0], *run[1]): run for run in admin("HOOKS")}
+        assert runs[b"namespace-created", b"wrong"][5] == 3 and runs[b"ready",][5] == 0
+        assert runs[b"namespace-created", b"slow1"][4] >= runs[b"namespace-created", b"slow1"][3] > 0
+        metrics = admin("DB.METRICS").decode()
+        assert "zero_db_hooks_killed_total 2" in metrics and "zero_db_hooks_dropped_total 0" in metrics
+        # More than can wait are dropped and counted; the server answers all the while.
+        for name in ["slow3", "slow4"]:
+            admin("NSNEW", name)
+        for n in range(300):
+            admin.send("NSSET", "slow3", "maxsize", n)
+        assert {admin.reply() for _ in range(300)} == {"OK"}
+        dropped = [l for l in admin("DB.METRICS").decode().splitlines() if l.startswith("zero_db_hooks_dropped_total")]
+        assert int(dropped[0].split()[1]) > 0
+        server.stop()
+    with Server("--hook", "/nonexistent") as server:
+        admin = server.admin()
+        assert admin("NSNEW", "a") == "OK"
+        assert all(run[5] == -1 for run in admin("HOOKS"))
+
+
+# Clients that harm
+
+
+def closes(client, seconds=8):
+    """What a client is told before its connection ends, if it ends."""
+    client.connection.settimeout(seconds)
+    text = b""
+    try:
+        while piece := client.connection.recv(1 << 20):
+            text = (text + piece)[-200:]
+    except ConnectionResetError:
+        pass
+    return text.decode(errors="replace")
+
+
+def test_limits_of_clients_have_errors_of_their_own():
+    with Server("--max-clients", 4, "--idle-timeout", 2, "--slow-timeout", 2, "--query-limit", "64K") as server:
+        admin = server.admin()
+        idle, slow = server.tcp(), server.tcp()
+        admin("SET", "v", b"x" * 60000)
+        # One that never reads: held first, and gone after a while; the others do not notice.
+        slow.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connection.settimeout(0.5)
+        sent = 0
+        try:
+            while sent < 100 << 20:
+                sent += slow.connection.send(b"*2\r\n$3\r\nGET\r\n$1\r\nv\r\n" * 2000)
+        except TimeoutError:
+            pass
+        assert sent < 64 << 20
+        large = server.tcp()
+        large.connection.sendall(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n" + b"y" * 1000)
+        assert "larger than --query-limit (65536 bytes)" in closes(large)
+        fourth = server.tcp()
+        assert fourth("PING") == "PONG"
+        assert "max number of clients" in closes(server.tcp())
+        for _ in range(5):
+            time.sleep(0.5)
+            assert admin("PING") == "PONG"
+            fourth("PING")
+        assert "idle for longer than --idle-timeout" in closes(idle)
+        wait_for(lambda: "reason=slow" in server.log(), 5)
+        metrics = admin("DB.METRICS").decode()
+        assert "zero_db_clients_evicted_slow_total 1" in metrics and "zero_db_clients_evicted_idle_total 1" in metrics
+        server.stop()
+
+
+def test_buffers_of_all_clients_have_a_bound():
+    with Server("--client-memory", "16M", "--output-limit", "1M") as server:
+        admin = server.admin()
+        hoarder = server.tcp()
+        hoarder.connection.sendall(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$60000000\r\n" + b"y" * 30_000_000)
+        assert "--client-memory" in closes(hoarder)
+        assert "reason=memory" in server.log()
+        admin("SET", "v", b"x" * (5 << 20))
+        taker = server.tcp()
+        taker.send("MGET", "v", "v", "v", "v")
+        wait_for(lambda: "reason=output" in server.log() or "reason=memory waiting" in server.log().split("\n", 3)[-1], 5)
+        assert admin("PING") == "PONG"
+
+
+def test_ten_thousand_idle_connections():
+    import resource
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    count = min(9990, hard - 200)
+
+    def memory(pid):
+        return int(next(l for l in open(f"/proc/{pid}/status") if l.startswith("VmRSS")).split()[1]) << 10
+    with Server() as server:
+        admin = server.admin()
+        before = memory(server.process.pid)
+        idle = []
+        for _ in range(count):
+            connection = socket.socket(socket.AF_UNIX)
+            connection.connect(str(server.socket))
+            connection.sendall(b"PING\r\n")
+            idle.append(connection)
+        assert all(connection.recv(10) == b"+PONG\r\n" for connection in idle)
+        each = (memory(server.process.pid) - before) / count
+        print(f"{each:.0f} bytes a connection")
+        assert each < 45_000
+        begun = time.time()
+        for n in range(500):
+            admin("SET", "k", n)
+        assert time.time() - begun < 5
+        for connection in idle:
+            connection.close()
+        server.stop()

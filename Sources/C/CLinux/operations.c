@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 
 int zg_db_peer_address(int fd, uint8_t address[17]) {
     memset(address, 0, 17);
@@ -33,4 +34,15 @@ int zg_db_peer_address(int fd, uint8_t address[17]) {
     address[0] = 1;
     memcpy(address + 1, &credentials.uid, 4);
     return 0;
+}
+
+int zg_db_timer(void) {
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    return fd < 0 ? -errno : fd;
+}
+
+int zg_db_timer_set(int fd, uint32_t milliseconds) {
+    struct timespec period = {milliseconds / 1000, (long)(milliseconds % 1000) * 1000000};
+    struct itimerspec setting = {period, period};
+    return timerfd_settime(fd, 0, &setting, NULL) < 0 ? -errno : 0;
 }

@@ -138,6 +138,12 @@ public struct LogEngine: ~Copyable {
     /// The device's epoch.
     public var epoch: UInt64 { header.epoch }
 
+    /// The number of the segment that is written to.
+    public var activeSegment: UInt64 { segments[active].number }
+
+    /// The name of a segment's file.
+    public static func fileName(segment number: UInt64) -> String { Format.name(segment: number) }
+
     /// Segments on the disk.
     public var segmentCount: Int { order.count }
 

@@ -4,7 +4,7 @@ enum Command: UInt8, CaseIterable {
     case get, set, mget, mset, del, exists, length, keyseq, getseq, scan, dbsize
     case ping, echo, hello, auth, select, epoch, next, quit, reset, time, info, command, client, config
     case nsnew, nsdel, nslist, nsinfo, nsset, nsfence, flush
-    case status, metrics
+    case status, metrics, hooks
     case range, prefix, kscan, batch, multi, exec, discard, watch, unwatch, proof
     case listen, unlisten, doors
 
@@ -46,6 +46,7 @@ enum Command: UInt8, CaseIterable {
         case .flush: "FLUSH"
         case .status: "DB.STATUS"
         case .metrics: "DB.METRICS"
+        case .hooks: "HOOKS"
         case .range: "RANGE"
         case .prefix: "PREFIX"
         case .kscan: "KSCAN"
@@ -79,7 +80,7 @@ enum Command: UInt8, CaseIterable {
         case .unlisten: 2
         case .doors: 1
         case .nsfence: 3
-        case .unknown, .ping, .hello, .epoch, .info, .command, .status, .metrics: -1
+        case .unknown, .ping, .hello, .epoch, .info, .command, .status, .metrics, .hooks: -1
         }
     }
 
@@ -87,7 +88,7 @@ enum Command: UInt8, CaseIterable {
     var role: UInt8 {
         switch self {
         case .set, .mset, .del, .batch, .flush, .nsfence: Role.readWrite
-        case .nsnew, .nsdel, .nslist, .nsset, .status, .metrics, .listen, .unlisten, .doors: Role.admin
+        case .nsnew, .nsdel, .nslist, .nsset, .status, .metrics, .hooks, .listen, .unlisten, .doors: Role.admin
         default: Role.readOnly
         }
     }

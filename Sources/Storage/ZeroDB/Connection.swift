@@ -64,6 +64,9 @@ struct Connection {
     var receivesSpecially = false
     /// OpenSSL's side of it; nil: it is not encrypted.
     var tls: OpaquePointer?
+    /// When it said something last, and when it took something last.
+    var activeAt: UInt64 = 0
+    var sentAt: UInt64 = 0
     /// Hands were shaken.
     var isEstablished = true
     var isResp3 = false

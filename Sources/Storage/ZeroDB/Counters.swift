@@ -16,6 +16,10 @@ struct Counters {
     var hits: UInt64 = 0
     var logins: UInt64 = 0
     var tlsFailures: UInt64 = 0
+    var evictedIdle: UInt64 = 0
+    var evictedSlow: UInt64 = 0
+    var evictedMemory: UInt64 = 0
+    var reloads: UInt64 = 0
     var loginsRefused: UInt64 = 0
     var attemptsLimited: UInt64 = 0
     var misses: UInt64 = 0

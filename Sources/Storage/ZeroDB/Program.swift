@@ -14,7 +14,7 @@ public enum Program {
     /// Runs the program to its end; returns the exit status.
     public static func run(arguments: [String]) -> Int32 {
         if arguments.contains("--help") || arguments.contains("-h") {
-            write(1, Settings.usage + Tool.usage)
+            write(1, Settings.usage + Settings.operationsUsage + Settings.limitUsage + Tool.usage)
             return 0
         }
         if arguments.contains("--version") {
@@ -22,10 +22,9 @@ public enum Program {
             return 0
         }
         if let status = Tool.run(arguments) { return status }
-        var settings: Settings
+        let settings: Settings
         do throws(SettingsError) {
-            settings = try Settings(arguments: arguments.filter { $0 != "--print-config" })
-            if let path = settings.adminPasswordFile { settings.administrator = try PasswordFile.verifier(path) }
+            settings = try Settings.load(arguments.filter { $0 != "--print-config" })
         } catch {
             write(2, "zero-db: \(error)\nTry zero-db --help.\n")
             return 2
@@ -37,6 +36,7 @@ public enum Program {
         do throws(StartError) {
             var server = try start(settings)
             ready(settings)
+            server.hook("ready")
             server.run()
             return 0
         } catch {
@@ -72,6 +72,7 @@ public enum Program {
             var server = try Server(settings: settings, disk: disk, engine: engine)
             server.tls = context
             try listen(settings, &server)
+            try server.startOperations()
             return server
         } catch {
             throw StartError(description: "\(error)")
@@ -164,6 +165,7 @@ public enum Program {
         if let socket = settings.socket { line += " socket=\(socket)" }
         if let port = settings.port { line += " port=\(port)" }
         if let tls = settings.tls { line += " tls_port=\(tls.port)" }
+        if let metrics = settings.metrics { line += " metrics_port=\(metrics.port)" }
         for door in settings.doors { line += " door=\(door.path)" }
         write(1, line + "\n")
         if let value = getenv("ZERO_NOTIFY_FD"), let descriptor = Int32(String(cString: value)), descriptor > 2 {

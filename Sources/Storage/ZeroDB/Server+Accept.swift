@@ -12,7 +12,7 @@ extension Server {
                 return
             }
             if descriptor < 0 { return }
-            guard Int(descriptor) < connectionCapacity, connectionCount < Limits.connectionsMax else {
+            guard Int(descriptor) < connectionCapacity, connectionCount < settings.limits.clients else {
                 refuse(descriptor, "ERR max number of clients reached")
                 continue
             }
@@ -36,6 +36,9 @@ extension Server {
         nextConnection += 1
         connections[Int(descriptor)] = connection
         connectionCount += 1
+        operations.descriptorMax = max(operations.descriptorMax, Int(descriptor))
+        (connection.pointee.activeAt, connection.pointee.sentAt) = (monotonic, monotonic)
+        armTimer()
         counters.accepted += 1
         if listener.isTLS, !encrypt(connection) {
             close(connection)

@@ -102,7 +102,8 @@ extension Server {
         case .unlisten: closeDoor(connection)
         case .doors: listDoors(connection)
         case .status: connection.pointee.bulk(statusText())
-        case .metrics: connection.pointee.bulk(metricsText())
+        case .metrics: connection.pointee.bulk(metricsText() + operationsMetrics())
+        case .hooks: listHooks(connection)
         default: break
         }
     }

@@ -158,14 +158,21 @@ extension Server {
 
     /// `CONFIG GET pattern…`
     mutating func configuration(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        if arguments[1].isWord("RELOAD"), count == 2, connection.pointee.role == Role.admin {
+            reload(connection)
+            return
+        }
         guard arguments[1].isWord("GET"), count > 2 else {
-            fail(connection, "ERR CONFIG knows GET only: settings are flags of zero-db")
+            fail(
+                connection,
+                "ERR CONFIG knows GET and, for the administrator, RELOAD: settings are flags, or lines of --config")
             return
         }
         let appendfsync = settings.sync == .always ? "always" : settings.sync == .interval ? "everysec" : "no"
         let values = [
             ("save", ""), ("appendonly", "yes"), ("appendfsync", appendfsync), ("maxmemory", "0"), ("databases", "1"),
-            ("maxclients", String(Limits.connectionsMax)), ("segment-size", String(settings.segmentBytes)),
+            ("maxclients", String(settings.limits.clients)), ("timeout", String(settings.limits.idleSeconds)),
+            ("segment-size", String(settings.segmentBytes)),
         ]
         let found = values.filter { item in
             (2..<count).contains { index in
@@ -193,6 +200,7 @@ extension Server {
         }
         do throws(LogError) {
             _ = try engine.createNamespace(arguments[1].array, settings, time: now)
+            hook("namespace-created", [arguments[1].text])
             connection.pointee.ok()
         } catch { failControl(connection, error) }
     }
@@ -212,6 +220,7 @@ extension Server {
             }
             try engine.removeNamespace(id, time: now)
             closeDoors(of: name)
+            hook("namespace-deleted", [arguments[1].text])
             connection.pointee.ok()
         } catch { failControl(connection, error) }
     }
@@ -289,6 +298,7 @@ extension Server {
         }
         do throws(LogError) {
             try engine.changeNamespace(id, settings, time: now)
+            hook("namespace-updated", [arguments[1].text])
             connection.pointee.ok()
         } catch { failControl(connection, error) }
     }

@@ -28,7 +28,6 @@ struct Server: ~Copyable {
     /// Tokens of epoll: below this they are not connections.
     private static let signalToken: UInt64 = 1
     private static let syncToken: UInt64 = 2
-    private static let operationsToken: UInt64 = 3
     private static let listenerToken: UInt64 = 16
     static let connectionToken: UInt64 = 1 << 32
 
@@ -42,6 +41,7 @@ struct Server: ~Copyable {
     /// Signalled by the threads beside the loop: passwords.
     let operationsWake: Int32
     var gate: PasswordGate
+    var operations: Operations
     let syncer: OpaquePointer?
     let table = CommandTable()
     let parser = RequestParser()
@@ -83,6 +83,8 @@ struct Server: ~Copyable {
         signals = zg_db_signals()
         syncWake = zg_eventfd()
         operationsWake = zg_eventfd()
+        operations = Operations(
+            settings, device: self.engine.device, segment: self.engine.activeSegment, wake: operationsWake)
         gate = PasswordGate(wake: operationsWake, secret: self.engine.secret, administrator: settings.administrator)
         spare = zg_open("/dev/null", O_RDONLY | O_CLOEXEC, 0)
         for descriptor in [epoll, signals, syncWake, operationsWake] where descriptor < 0 {
@@ -100,7 +102,7 @@ struct Server: ~Copyable {
         waiting.reserveCapacity(1024)
         _ = zg_epoll_control(epoll, 1, signals, UInt32(ZG_READABLE), Self.signalToken)
         _ = zg_epoll_control(epoll, 1, syncWake, UInt32(ZG_READABLE), Self.syncToken)
-        _ = zg_epoll_control(epoll, 1, operationsWake, UInt32(ZG_READABLE), Self.operationsToken)
+        watchOperations()
         tick()
         lastSync = monotonic
     }
@@ -158,13 +160,12 @@ struct Server: ~Copyable {
             if event.events & UInt32(ZG_WRITABLE) != 0 { touch(connection) }
             if event.events & ~UInt32(ZG_WRITABLE) != 0 { receive(connection) }
         } else if event.token == Self.signalToken {
-            if zg_db_signal(signals) != 0 { isStopping = true }
+            handleSignal()
         } else if event.token == Self.syncToken {
             _ = zg_eventfd_clear(syncWake)
             collectSync()
-        } else if event.token == Self.operationsToken {
-            _ = zg_eventfd_clear(operationsWake)
-            finishDerivations()
+        } else if event.token < Self.listenerToken {
+            handleOperations(event.token)
         } else {
             let listener = listeners[Int(event.token - Self.listenerToken)]
             if listener.isOpen { accept(listener) }
@@ -203,6 +204,7 @@ struct Server: ~Copyable {
                 return
             }
             counters.bytesIn += UInt64(got)
+            connection.pointee.activeAt = monotonic
             connection.pointee.inputEnd += got
             budget -= got
             let isFull = got == room
@@ -233,7 +235,7 @@ struct Server: ~Copyable {
             case .empty(let bytes):
                 connection.pointee.inputStart += bytes
             case .incomplete(let more):
-                connection.pointee.reserveInput(more)
+                makeRoom(connection, more)
                 return
             case .invalid(let why):
                 counters.protocolErrors += 1
@@ -328,13 +330,18 @@ struct Server: ~Copyable {
         let descriptor = connection.pointee.descriptor
         while connection.pointee.waitingOutput > 0 {
             let sent = connection.pointee.send()
-            if sent == -Int(EAGAIN) { break }
+            if sent == -Int(EAGAIN) {
+                // From now on it is waited for.
+                if !connection.pointee.awaitsWritable { connection.pointee.sentAt = monotonic }
+                break
+            }
             if sent < 0 {
                 close(connection)
                 return
             }
             counters.bytesOut += UInt64(sent)
             connection.pointee.outputStart += sent
+            connection.pointee.sentAt = monotonic
         }
         if connection.pointee.waitingOutput == 0, connection.pointee.isClosing {
             close(connection)
@@ -371,7 +378,9 @@ struct Server: ~Copyable {
         if engine.readOnlyReason != nil, !wasReadOnly {
             wasReadOnly = true
             EventLog.error("read_only", "reason=\(Self.reason(engine.readOnlyReason))")
+            hook("read-only", [Self.reason(engine.readOnlyReason)])
         }
+        noticeEvents()
         guard engine.readOnlyReason == nil else { return }
         if settings.sync != .always { backgroundSync() }
         if engine.needsMark, monotonic &- lastWrite > Limits.markNanoseconds, settings.sync != .none {
@@ -414,6 +423,8 @@ struct Server: ~Copyable {
     private mutating func stop() {
         tick()
         EventLog.info("stopping")
+        hook("closing")
+        operations.metrics?.stop()
         do throws(LogError) { try engine.close(time: now) } catch { EventLog.error("close_failed", "error=\(error)") }
         for listener in listeners where listener.isOpen {
             _ = Glibc.close(listener.descriptor)

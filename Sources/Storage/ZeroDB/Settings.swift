@@ -47,6 +47,15 @@ public struct Settings: Sendable {
 
     /// The administrator's password, as what recognises it; nil: whoever reaches the TCP port administrates.
     var administrator: PasswordVerifier?
+    /// What clients may take.
+    var limits = ClientLimits()
+    /// Metrics over HTTP; nil: none.
+    var metrics: MetricsSettings?
+    var metricsAddress = "127.0.0.1"
+    /// The program that is run at events.
+    var hooks = HookRunner.Options()
+    /// The command line from which they came.
+    var arguments: [String] = []
     /// TLS; nil: none.
     var tls: TLSSettings?
     /// Where the administrator's password stands.
@@ -100,6 +109,14 @@ public struct SettingsError: Error, Sendable, CustomStringConvertible {
 extension Settings {
     /// Reads flags, `--name value` or `--name=value`.
     public init(arguments: [String]) throws(SettingsError) {
+        try self.init(partial: arguments)
+        if data.isEmpty { throw SettingsError(description: "--data DIR is required") }
+        if let tls { try tls.check() }
+        if socket == nil, port == nil, tls == nil, doors.isEmpty { port = 9900 }
+    }
+
+    /// Without a look at whether something is missing.
+    init(partial arguments: [String]) throws(SettingsError) {
         self.init()
         var index = 0
         while index < arguments.count {
@@ -117,9 +134,6 @@ extension Settings {
             }
             try set(name, value ?? "")
         }
-        if data.isEmpty { throw SettingsError(description: "--data DIR is required") }
-        if let tls { try tls.check() }
-        if socket == nil, port == nil, tls == nil, doors.isEmpty { port = 9900 }
     }
 
     private mutating func set(_ name: String, _ value: String) throws(SettingsError) {
@@ -156,7 +170,9 @@ extension Settings {
             guard let uid = UInt32(value) else { throw Self.wrong(name, "is a uid, not '\(value)'") }
             admins.append(uid)
         case "--door": doors.append(try Self.door(value))
-        default: throw SettingsError(description: "unknown option \(name)\(Self.nearest(name))")
+        default:
+            if try setOperations(name, value) { return }
+            throw SettingsError(description: "unknown option \(name)\(Self.nearest(name))")
         }
     }
 
@@ -164,7 +180,7 @@ extension Settings {
         SettingsError(description: "\(name) \(why)")
     }
 
-    private static func size(_ text: String) -> UInt64? {
+    static func size(_ text: String) -> UInt64? {
         let units: [Character: UInt64] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30]
         if let last = text.last, let unit = units[last], let number = UInt64(text.dropLast()), number < 1 << 20 {
             return number * unit
@@ -210,7 +226,9 @@ extension Settings {
             "--door",
             "--print-config", "--help", "--version",
         ]
-        let best = known.map { ($0, distance(Array($0.utf8), Array(name.utf8))) }.min { $0.1 < $1.1 }
+        let best = (known + operationsNames).map { ($0, distance(Array($0.utf8), Array(name.utf8))) }.min {
+            $0.1 < $1.1
+        }
         guard let best, best.1 <= 3 else { return "" }
         return " (did you mean \(best.0)?)"
     }
@@ -235,7 +253,7 @@ extension Settings {
         if let socket { lines.append("--socket \(socket)") }
         if let port { lines += ["--port \(port)", "--listen \(address)"] }
         if let adminPasswordFile { lines.append("--admin-password-file \(adminPasswordFile)") }
-        lines += tls?.lines ?? []
+        lines += (tls?.lines ?? []) + operationsLines
         lines.append("--sync \(sync == .always ? "always" : sync == .interval ? "interval" : "none")")
         if sync == .interval { lines.append("--sync-interval \(syncMilliseconds)") }
         lines.append("--segment-size \(segmentBytes)")

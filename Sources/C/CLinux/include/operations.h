@@ -7,5 +7,9 @@
 /// Who is at the other end, as 17 bytes that compare: the kind (4, 6 or 1 for a Unix socket), then 4 bytes of IPv4, the
 /// first 8 of IPv6 (a site has all of them), or 4 of the uid; the rest zero. 0 or -errno.
 int zg_db_peer_address(int fd, uint8_t address[17]);
+/// A timer that is readable once in so many milliseconds; -errno.
+int zg_db_timer(void);
+/// Sets a timer's period; 0 stops it.
+int zg_db_timer_set(int fd, uint32_t milliseconds);
 
 #endif

@@ -201,7 +201,7 @@ extension Server {
             case (.made, _): fail(connection, "ERR there is no memory to derive the password's verifier")
             default: denyAccess(connection)
             }
-            execute(connection)
+            resume(connection)
         }
     }
 
@@ -215,6 +215,9 @@ extension Server {
         settings.passwordVerifier = verifier
         do throws(LogError) {
             try engine.changeNamespace(namespace, settings, time: now)
+            hook(
+                "namespace-updated",
+                [engine.information(namespace).map { String(decoding: $0.name, as: UTF8.self) } ?? ""])
             connection.pointee.ok()
         } catch { failControl(connection, error) }
     }

@@ -1,7 +1,7 @@
 import CTLS
 
 /// A server's certificate and what it asks of clients; replaced as a whole when the files are read again.
-final class TLSContext {
+final class TLSContext: @unchecked Sendable {  // OpenSSL counts and locks a context's users itself
     let raw: OpaquePointer
 
     init(_ settings: TLSSettings) throws(SettingsError) {
