@@ -170,7 +170,7 @@ extension LogEngine {
             }
             nextSequence = entry.sequence + 1
             report.records += 1
-            if undo.count >= 1024 { clearUndo() }
+            if undo.count >= 1024 || modeUndo.count >= 1024 { clearUndo() }
         }
     }
 

@@ -5,6 +5,8 @@ import Simulation
 extension LogEngine {
     /// A table gets a checkpoint when it is so many records behind.
     private static let recordsPerCheckpoint: UInt64 = 1 << 20
+    /// Pages of a table that are written before they are synced: a few milliseconds of the disk.
+    private static let pagesPerSync = 256
 
     /// Gives a namespace the index that its mode wants.
     mutating func attachIndex(_ state: UnsafeMutablePointer<NamespaceState>) throws(LogError) {
@@ -164,11 +166,15 @@ extension LogEngine {
     mutating func maintainTables(budget: Int) -> Bool {
         tables.trim()
         if let failure = tables.failure, readOnlyReason == nil { readOnlyReason = .writeFailed(failure) }
-        for case let state? in namespaces {
-            guard let table = state.pointee.table, isBehind(table) else { continue }
+        for table in tables.open {
             do throws(LogError) {
-                let written = try tables.writeSome(max(1, budget / SequentialTable.pageBytes), of: table)
-                if written > 0 { return true }
+                // Often, so that no sync has much to do.
+                if table.unsynced >= Self.pagesPerSync {
+                    try sync(table)
+                    return true
+                }
+                guard isBehind(table) else { continue }
+                if try tables.writeSome(max(1, budget / SequentialTable.pageBytes), of: table) > 0 { return true }
                 try checkpoint(table)
             } catch { return false }
         }
@@ -182,10 +188,17 @@ extension LogEngine {
 
     /// Writes all tables, so that the next start has nothing to put again, and segments that were copied may go.
     mutating func checkpointTables() throws(LogError) {
-        for case let state? in namespaces {
-            guard let table = state.pointee.table, table.lastChange > table.checkpoint.sequence else { continue }
+        for table in tables.open where table.lastChange > table.checkpoint.sequence {
             while try tables.writeSome(.max, of: table) > 0 {}
             try checkpoint(table)
+        }
+    }
+
+    private mutating func sync(_ table: SequentialTable) throws(LogError) {
+        do throws(DiskError) { try table.sync() } catch {
+            if error == .crashed { throw .disk(error) }
+            if readOnlyReason == nil { readOnlyReason = .syncFailed(error) }
+            throw .readOnly
         }
     }
 

@@ -65,6 +65,8 @@ final class SequentialTable {
     private(set) var roomPages = 0
     /// Pages that are not all zeros.
     var filled: UInt64 = 0
+    /// Pages written since the last sync.
+    private(set) var unsynced = 0
     /// The newest record that an entry was changed for.
     private(set) var lastChange: UInt64 = 0
     /// Frame of each page that is in memory, or -1.
@@ -89,8 +91,10 @@ final class SequentialTable {
         do throws(DiskError) { file = try cache.disk.open(name, create: false) } catch {
             guard error == .missing else { throw .disk(error) }
             file = try cache.disk.opening(name, create: true)
+            cache.add(self)
             return
         }
+        cache.add(self)
         if let found = try readCheckpoint() {
             checkpoint = found
             nextId = found.nextId
@@ -115,7 +119,7 @@ final class SequentialTable {
 
     /// Ends the use of the table and removes its file.
     func remove() throws(LogError) {
-        cache.drop(self)
+        cache.remove(self)
         cache.disk.close(file)
         do throws(DiskError) { try cache.disk.remove(Self.name(namespace)) } catch {
             if error != .missing { throw .disk(error) }
@@ -124,7 +128,7 @@ final class SequentialTable {
 
     /// Ends the use of the table.
     func close() {
-        cache.drop(self)
+        cache.remove(self)
         cache.disk.close(file)
     }
 
@@ -217,11 +221,18 @@ final class SequentialTable {
         memory.storeBytes(of: checksum.littleEndian, as: UInt32.self)
         try cache.disk.write(
             file, at: Self.position(page), RawSpan(_unsafeStart: memory, byteCount: Self.pageBytes))
+        unsynced += 1
+    }
+
+    /// Makes the pages that were written durable.
+    func sync() throws(DiskError) {
+        try cache.disk.sync(file)
+        unsynced = 0
     }
 
     /// Says that every record up to a sequence number is in the pages. They must have been written.
     func write(_ new: Checkpoint) throws(DiskError) {
-        try cache.disk.sync(file)
+        try sync()
         var checkpoint = new
         checkpoint.generation = self.checkpoint.generation + 1
         let block = encode(checkpoint)

@@ -24,6 +24,8 @@ final class TableCache {
     let disk: any Disk
     private let limit: Int
     private var frames: [Frame] = []
+    /// Tables in use.
+    private(set) var open: [SequentialTable] = []
     private var hand = 0
     /// Everything up to here is on stable storage; the engine keeps it right.
     var durable: UInt64 = 0
@@ -81,6 +83,14 @@ final class TableCache {
         }
         frames[frame].first = min(frames[frame].first, sequence)
         frames[frame].last = max(frames[frame].last, durable)
+    }
+
+    func add(_ table: SequentialTable) { open.append(table) }
+
+    /// The table is not used any more.
+    func remove(_ table: SequentialTable) {
+        drop(table)
+        open.removeAll { $0 === table }
     }
 
     /// Forgets all pages of a table.
