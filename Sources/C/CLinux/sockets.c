@@ -115,6 +115,37 @@ int zg_tcp_connect(const char *host, uint16_t port, int timeout_ms) {
     return code;
 }
 
+int zg_tcp_connect_begin(const char *host, uint16_t port) {
+    struct addrinfo *list = NULL;
+    int code = resolve(host, port, AI_ADDRCONFIG, &list);
+    if (code < 0) code = resolve(host, port, 0, &list);
+    if (code < 0) return code;
+    code = -EHOSTUNREACH;
+    for (struct addrinfo *info = list; info != NULL && code < 0; info = info->ai_next) {
+        int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0) {
+            code = -errno;
+            continue;
+        }
+        int one = 1;
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        if (connect(fd, info->ai_addr, info->ai_addrlen) == 0 || errno == EINPROGRESS) {
+            code = fd;
+        } else {
+            code = close_with(fd, -errno);
+        }
+    }
+    freeaddrinfo(list);
+    return code;
+}
+
+int zg_connect_result(int fd) {
+    int code = 0;
+    socklen_t size = sizeof(code);
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size) < 0) return -errno;
+    return -code;
+}
+
 int zg_tcp_listen(const char *address, uint16_t port, int backlog) {
     struct addrinfo *list = NULL;
     int code = resolve(address, port, AI_PASSIVE | AI_NUMERICHOST, &list);

@@ -110,6 +110,15 @@ extension LogEngine {
         return epoch
     }
 
+    /// Everything up to this number is on as many replicas as the settings require; all of it if they require none.
+    public mutating func note(confirmed: UInt64) { confirmedSequence = confirmed }
+
+    /// Refuses writes while too few replicas are connected.
+    public mutating func requireReplicas(isMissing: Bool) {
+        guard role == .master else { return }
+        writeRefusal = isMissing ? .tooFewReplicas : nil
+    }
+
     // MARK: What a master sends
 
     /// Where the next byte of the log belongs.

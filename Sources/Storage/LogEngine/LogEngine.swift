@@ -96,6 +96,8 @@ public struct LogEngine: ~Copyable {
     var roleFile = RoleFile()
     /// Why others do not let this device write; nil while they do.
     public internal(set) var writeRefusal: WriteRefusal?
+    /// Everything up to this sequence number is where it has to be before it is told; replicas may hold it back.
+    var confirmedSequence: UInt64 = .max
     /// Why there are no more writes; nil while there are.
     public internal(set) var readOnlyReason: ReadOnlyReason?
     /// What recovery found.
@@ -161,8 +163,8 @@ public struct LogEngine: ~Copyable {
     /// Whether this turn wrote something.
     public var turnHasWrites: Bool { nextSequence != turnFirst || turnFailure != nil }
 
-    /// The first sequence number of this turn; what a reader sees from it on may still fail.
-    public var turnFirstSequence: UInt64 { turnFirst }
+    /// The first sequence number that a reader may not be told of yet: of this turn, or what replicas lack.
+    public var turnFirstSequence: UInt64 { confirmedSequence < turnFirst ? confirmedSequence + 1 : turnFirst }
 
     /// Names of all namespaces, sorted.
     public var namespaceNames: [[UInt8]] { names.keys.sorted { $0.lexicographicallyPrecedes($1) } }

@@ -7,6 +7,7 @@ enum Command: UInt8, CaseIterable {
     case status, metrics, hooks
     case range, prefix, kscan, batch, multi, exec, discard, watch, unwatch, proof
     case listen, unlisten, doors
+    case zsync, waitreplicas, promote, demote, replicaof, role
 
     /// Name on the wire.
     var name: StaticString {
@@ -60,6 +61,12 @@ enum Command: UInt8, CaseIterable {
         case .listen: "LISTEN"
         case .unlisten: "UNLISTEN"
         case .doors: "DOORS"
+        case .zsync: "ZSYNC"
+        case .waitreplicas: "WAITREPLICAS"
+        case .promote: "PROMOTE"
+        case .demote: "DEMOTE"
+        case .replicaof: "REPLICAOF"
+        case .role: "ROLE"
         }
     }
 
@@ -79,6 +86,12 @@ enum Command: UInt8, CaseIterable {
         case .listen: 3
         case .unlisten: 2
         case .doors: 1
+        case .zsync: 7
+        case .waitreplicas: 3
+        case .demote: 2
+        case .promote: -1
+        case .replicaof: -3
+        case .role: 1
         case .nsfence: 3
         case .unknown, .ping, .hello, .epoch, .info, .command, .status, .metrics, .hooks: -1
         }
@@ -88,7 +101,9 @@ enum Command: UInt8, CaseIterable {
     var role: UInt8 {
         switch self {
         case .set, .mset, .del, .batch, .flush, .nsfence: Role.readWrite
-        case .nsnew, .nsdel, .nslist, .nsset, .status, .metrics, .hooks, .listen, .unlisten, .doors: Role.admin
+        case .nsnew, .nsdel, .nslist, .nsset, .status, .metrics, .hooks, .listen, .unlisten, .doors,
+            .zsync, .promote, .demote, .replicaof, .role:
+            Role.admin
         default: Role.readOnly
         }
     }

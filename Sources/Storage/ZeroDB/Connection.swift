@@ -90,6 +90,8 @@ struct Connection {
     var received: Int32 = -1
     /// Where in the output this turn's first reply stands that is only true if the turn is committed; -1 if none.
     var uncertain = -1
+    /// From here on the output is kept back until replicas have what it tells of; -1: nothing is.
+    var heldFrom = -1
 
     var input: UnsafeMutableRawPointer
     var inputCapacity: Int
@@ -126,12 +128,14 @@ struct Connection {
     /// One send of what waits: bytes that went, or -EAGAIN.
     @inline(__always)
     func send() -> Int {
-        if let tls { return zg_tls_send(tls, output + outputStart, waitingOutput) }
-        return zg_db_send(descriptor, output + outputStart, waitingOutput)
+        if let tls { return zg_tls_send(tls, output + outputStart, sendableOutput) }
+        return zg_db_send(descriptor, output + outputStart, sendableOutput)
     }
 
     var isBound: Bool { boundNamespace != 0 }
     var waitingOutput: Int { outputEnd - outputStart }
+    /// Bytes that may be sent now.
+    var sendableOutput: Int { (heldFrom < 0 ? outputEnd : heldFrom) - outputStart }
 
     /// Room for so many more bytes of input behind what is there.
     mutating func reserveInput(_ bytes: Int) {

@@ -30,6 +30,19 @@ enum Limits {
     static let maintenanceBytes = 512 << 10
     /// How often there is such a slice while somebody always waits: a tenth of the time at most.
     static let maintenanceNanoseconds: UInt64 = 10_000_000
+    /// Replicas of one master: each costs it a copy of every byte.
+    static let replicasMax = 64
+    /// Bytes for one replica in one turn, so that copying a device does not keep clients waiting.
+    static let replicaSendBytes = 1 << 20
+    /// Bytes taken from the master in one turn, so that readers of a replica are served in between.
+    static let replicaReadBytes = 2 << 20
+    /// A master or replica that says nothing for so long is given up; positions come every second.
+    static let replicaSilence: UInt64 = 15_000_000_000
+    /// How often a replica is told where the master is: while it is behind, and when nothing happens.
+    static let replicaPositionBusy: UInt64 = 20_000_000
+    static let replicaPositionIdle: UInt64 = 1_000_000_000
+    /// How long a stop in order waits for replicas to take the last records.
+    static let replicaDrain: UInt64 = 1_000_000_000
     /// Time between background syncs with `--sync none`, so that the end of the log stays short of days.
     static let lazySyncNanoseconds: UInt64 = 30_000_000_000
     /// Keys of one RANGE or PREFIX reply unless it says how many.

@@ -65,15 +65,17 @@ public enum Program {
         let context = try tls(settings)
         let disk = FileDisk(directory: settings.data, segmentBytes: settings.segmentBytes)
         var engine = try open(settings, disk)
-        for allowance in settings.allowances { _ = try ensure(allowance.namespace, &engine) }
-        for door in settings.doors { _ = try ensure(door.namespace, &engine) }
-        for allowance in settings.tls?.allowances ?? [] { _ = try ensure(allowance.namespace, &engine) }
+        // Namespaces come from the master, if there is one.
+        var missing = settings.allowances.map(\.namespace) + settings.doors.map(\.namespace)
+        missing += settings.tls?.allowances.map(\.namespace) ?? []
+        if engine.role != .master { missing = [] }
+        for name in missing { _ = try ensure(name, &engine) }
         do throws(SystemError) {
             var server = try Server(settings: settings, disk: disk, engine: engine)
             server.tls = context
             try listen(settings, &server)
             try server.startOperations()
-            return server
+            return try replicating(server)
         } catch {
             throw StartError(description: "\(error)")
         }
@@ -86,10 +88,32 @@ public enum Program {
         }
     }
 
-    private static func open(_ settings: Settings, _ disk: FileDisk) throws(StartError) -> LogEngine {
+    /// The first line of a file, without its end.
+    static func firstLine(_ path: String) throws(SettingsError) -> [UInt8] {
+        guard let text = try? File.readText(path), let line = text.split(separator: "\n").first else {
+            throw SettingsError(description: "\(path) cannot be read, or holds no password")
+        }
+        return Array(line.utf8)
+    }
+
+    private static func replicating(_ server: consuming Server) throws(SystemError) -> Server {
+        do throws(LogError) { try server.beginReplication() } catch {
+            throw SystemError("role", Server.message(error), Errno(EIO))
+        }
+        return server
+    }
+
+    /// How the engine is to work, as the settings say.
+    static func options(_ settings: Settings) -> LogOptions {
         var options = LogOptions()
         options.segmentBytes = settings.segmentBytes
         options.policy = settings.sync
+        options.follows = settings.replicaOf != nil
+        return options
+    }
+
+    private static func open(_ settings: Settings, _ disk: FileDisk) throws(StartError) -> LogEngine {
+        var options = options(settings)
         var random = SystemRandomNumberGenerator()
         options.fresh = (random.next(), random.next(), random.next())
         let begun = Clock.monotonicNanoseconds()

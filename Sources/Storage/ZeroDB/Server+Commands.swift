@@ -35,6 +35,7 @@ extension Server {
             fail(connection, "DENIED this connection may not use \(command.name)")
             return
         }
+        if settings.replicasRequired > 0, command.isDefinition { markUncertain(connection) }
         switch command {
         case .unknown: break
         case .get: if count == 2 { get(connection) } else { getPart(connection, count) }
@@ -101,6 +102,12 @@ extension Server {
         case .listen: openDoor(connection)
         case .unlisten: closeDoor(connection)
         case .doors: listDoors(connection)
+        case .zsync: beginReplica(connection)
+        case .waitreplicas: waitReplicas(connection)
+        case .promote: promote(connection, count)
+        case .demote: demote(connection)
+        case .replicaof: replicaOf(connection, count)
+        case .role: tellRole(connection)
         case .status: connection.pointee.bulk(statusText())
         case .metrics: connection.pointee.bulk(metricsText() + operationsMetrics())
         case .hooks: listHooks(connection)

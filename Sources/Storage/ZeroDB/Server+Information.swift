@@ -42,7 +42,7 @@ extension Server {
         ]
         return [
             ("Server", server), ("Clients", clients), ("Device", device), ("Damage", damages()),
-            ("Stats", statistics()),
+            ("Stats", statistics()), ("Replication", replicationSection()),
             ("Keyspace", keyspace()),
         ]
     }

@@ -55,6 +55,9 @@ struct Server: ~Copyable {
     var names: [Int32: [UInt8]] = [:]
     var touched: [Int32] = []
     var waiting: [Int32] = []
+    var replicas = ReplicaSet()
+    /// The connection to the master, of a replica.
+    var upstream: Upstream?
     var counters = Counters()
     var found: [Entry] = []
     var page = KeyPage()
@@ -140,21 +143,30 @@ struct Server: ~Copyable {
                 position += 1
             }
             resumeWaiting()
+            expireWaiting()
             endTurn()
+            tendReplicas()
+            tendUpstream()
             housekeeping()
             maintain(isIdle: count == 0 && waiting.isEmpty)
         }
         stop()
     }
 
-    private func timeout() -> Int32 {
+    private func timeout() -> Int32 { min(ownTimeout(), replicationTimeout()) }
+
+    private func ownTimeout() -> Int32 {
         if !waiting.isEmpty || hasWork { return 0 }
         if settings.sync == .none { return engine.isDirty ? 5000 : 60_000 }
         return engine.needsMark || engine.isDirty ? 100 : 60_000
     }
 
     private mutating func handle(_ event: zg_event_t) {
-        if event.token >= Self.connectionToken {
+        if event.token >= Self.replicaToken {
+            handleReplica(Int32(truncatingIfNeeded: event.token), event.events)
+        } else if event.token == Self.upstreamToken {
+            handleUpstream(event.events)
+        } else if event.token >= Self.connectionToken {
             let descriptor = Int32(truncatingIfNeeded: event.token)
             guard let connection = connections[Int(descriptor)] else { return }
             if event.events & UInt32(ZG_WRITABLE) != 0 { touch(connection) }
@@ -280,6 +292,7 @@ struct Server: ~Copyable {
 
     mutating func endTurn() {
         if engine.turnHasWrites { commit() }
+        holdUncertain()
         var index = 0
         while index < touched.count {
             if let connection = connections[Int(touched[index])] {
@@ -328,7 +341,7 @@ struct Server: ~Copyable {
 
     private mutating func flush(_ connection: UnsafeMutablePointer<Connection>) {
         let descriptor = connection.pointee.descriptor
-        while connection.pointee.waitingOutput > 0 {
+        while connection.pointee.sendableOutput > 0 {
             let sent = connection.pointee.send()
             if sent == -Int(EAGAIN) {
                 // From now on it is waited for.
@@ -348,7 +361,7 @@ struct Server: ~Copyable {
             return
         }
         connection.pointee.shrink()
-        let awaits = connection.pointee.waitingOutput > 0
+        let awaits = connection.pointee.sendableOutput > 0
         if connection.pointee.isHeld, connection.pointee.waitingOutput <= Limits.outputBytes { wait(connection) }
         // A connection that does not take its replies is not read either: its own buffers fill, and it waits.
         let isStopped = connection.pointee.isHeld || connection.pointee.isPaused
@@ -426,6 +439,7 @@ struct Server: ~Copyable {
         hook("closing")
         operations.metrics?.stop()
         do throws(LogError) { try engine.close(time: now) } catch { EventLog.error("close_failed", "error=\(error)") }
+        drainReplicas()
         for listener in listeners where listener.isOpen {
             _ = Glibc.close(listener.descriptor)
             if let path = listener.path { unlink(path) }

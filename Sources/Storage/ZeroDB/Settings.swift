@@ -42,6 +42,22 @@ public struct Settings: Sendable {
     public var allowances: [Allowance] = []
     /// Uids that administrate over the Unix socket, beside root and the own one.
     public var admins: [UInt32] = []
+    /// The master whose copy this device is; nil: it is a master itself, or what it was before.
+    public var replicaOf: MasterAddress?
+    /// Whether records that the master does not have are given up.
+    public var discardsTail = false
+    /// The administrator's password at the master.
+    public var replicaPassword: [UInt8]?
+    /// Where that password stands.
+    public var replicaPasswordFile: String?
+    /// What this replica calls itself.
+    public var replicaName: [UInt8] = Array("replica".utf8)
+    /// Replicas that must have a write durably before it is answered.
+    public var replicasRequired = 0
+    /// Milliseconds that a write waits for them.
+    public var replicasTimeout: UInt64 = 2000
+    /// Whether writes are answered without replicas when those are late or missing.
+    public var degradesWithoutReplicas = false
     /// Sockets bound to a namespace.
     public var doors: [Door] = []
 
@@ -91,6 +107,18 @@ public struct Settings: Sendable {
           --door NS=PATH[:MODE[:UID]]
                                a Unix socket bound to one namespace, mode 0600 by default; with UID only
                                that uid and root may come in; again for more
+          --replica-of MASTER  be the copy of HOST:PORT or unix:PATH; --data must be empty, or such a copy
+          --replica-name NAME  what this replica is called in the master's INFO (default replica)
+          --replica-password-file FILE
+                               the administrator's password at the master
+          --replica-discard-tail
+                               records that the master does not have are given up instead of reported
+          --replicas-required N
+                               answer a write when N replicas have it durably (default 0)
+          --replicas-timeout MS
+                               how long a write waits for them (default 2000)
+          --replicas-missing refuse|answer
+                               what happens without them: an error (default), or an answer as with 0
           --print-config       print the settings and stop
           --help, --version
 
@@ -127,6 +155,7 @@ extension Settings {
                 name = String(name[..<equals])
             }
             index += 1
+            if value == nil, Self.switches.contains(name) { value = "1" }
             if value == nil {
                 guard index < arguments.count else { throw Self.wrong(name, "needs a value") }
                 value = arguments[index]
@@ -170,10 +199,63 @@ extension Settings {
             guard let uid = UInt32(value) else { throw Self.wrong(name, "is a uid, not '\(value)'") }
             admins.append(uid)
         case "--door": doors.append(try Self.door(value))
+        case let name where name.hasPrefix("--replica"): try setReplication(name, value)
         default:
             if try setOperations(name, value) { return }
             throw SettingsError(description: "unknown option \(name)\(Self.nearest(name))")
         }
+    }
+
+    /// Options without a value.
+    private static let switches: Set = ["--replica-discard-tail"]
+
+    private mutating func setReplication(_ name: String, _ value: String) throws(SettingsError) {
+        switch name {
+        case "--replica-of":
+            guard let address = MasterAddress(value) else {
+                throw Self.wrong(name, "is HOST:PORT or unix:PATH, not '\(value)'")
+            }
+            replicaOf = address
+        case "--replica-name":
+            guard (1...64).contains(value.utf8.count), value.utf8.allSatisfy({ (33...126).contains($0) }) else {
+                throw Self.wrong(name, "is 1 to 64 printable characters without spaces")
+            }
+            replicaName = Array(value.utf8)
+        case "--replica-password-file": replicaPasswordFile = value
+        case "--replica-discard-tail": discardsTail = value == "1"
+        case "--replicas-required":
+            guard let number = Int(value), (0...Limits.replicasMax).contains(number) else {
+                throw Self.wrong(name, "is 0 to \(Limits.replicasMax), not '\(value)'")
+            }
+            replicasRequired = number
+        case "--replicas-timeout":
+            guard let number = UInt64(value), (1...3_600_000).contains(number) else {
+                throw Self.wrong(name, "is 1 to 3600000 milliseconds, not '\(value)'")
+            }
+            replicasTimeout = number
+        case "--replicas-missing":
+            guard value == "refuse" || value == "answer" else {
+                throw Self.wrong(name, "is refuse or answer, not '\(value)'")
+            }
+            degradesWithoutReplicas = value == "answer"
+        default: throw SettingsError(description: "unknown option \(name)\(Self.nearest(name))")
+        }
+    }
+
+    /// The lines of replication.
+    private var replicationLines: [String] {
+        var lines: [String] = []
+        if let replicaOf { lines += ["--replica-of \(replicaOf)"] }
+        if replicaName != Array("replica".utf8) {
+            lines += ["--replica-name \(String(decoding: replicaName, as: UTF8.self))"]
+        }
+        if let replicaPasswordFile { lines += ["--replica-password-file \(replicaPasswordFile)"] }
+        if discardsTail { lines += ["--replica-discard-tail=1"] }
+        if replicasRequired > 0 {
+            lines += ["--replicas-required \(replicasRequired)", "--replicas-timeout \(replicasTimeout)"]
+            if degradesWithoutReplicas { lines += ["--replicas-missing answer"] }
+        }
+        return lines
     }
 
     static func wrong(_ name: String, _ why: String) -> SettingsError {
@@ -224,6 +306,8 @@ extension Settings {
             "--admin", "--admin-password-file", "--tls-port", "--tls-cert", "--tls-key", "--tls-client-ca",
             "--tls-allow",
             "--door",
+            "--replica-of", "--replica-name", "--replica-password-file", "--replica-discard-tail",
+            "--replicas-required", "--replicas-timeout", "--replicas-missing",
             "--print-config", "--help", "--version",
         ]
         let best = (known + operationsNames).map { ($0, distance(Array($0.utf8), Array(name.utf8))) }.min {
@@ -263,6 +347,7 @@ extension Settings {
             let owner = door.uid.map { ":\($0)" } ?? ""
             lines.append("--door \(door.namespace)=\(door.path):0\(String(door.mode, radix: 8))\(owner)")
         }
+        lines += replicationLines
         return lines.joined(separator: "\n") + "\n"
     }
 }

@@ -24,6 +24,10 @@ int zg_unix_connect(const char *path);
 int zg_unix_listen(const char *path, uint32_t mode, int backlog);
 /// A connected TCP socket, close-on-exec, blocking, TCP_NODELAY; waits at most `timeout_ms`.
 int zg_tcp_connect(const char *host, uint16_t port, int timeout_ms);
+/// A TCP socket that is being connected, non-blocking, TCP_NODELAY; writable when `zg_connect_result` can tell.
+int zg_tcp_connect_begin(const char *host, uint16_t port);
+/// 0 if a socket that was being connected is, else -errno.
+int zg_connect_result(int fd);
 /// A listening TCP socket, non-blocking, SO_REUSEADDR.
 int zg_tcp_listen(const char *address, uint16_t port, int backlog);
 /// The local port of a bound socket, or -errno.

@@ -64,6 +64,7 @@ extension Settings {
         var settings = try Settings(arguments: all)
         settings.arguments = arguments
         if let path = settings.adminPasswordFile { settings.administrator = try PasswordFile.verifier(path) }
+        if let path = settings.replicaPasswordFile { settings.replicaPassword = try Program.firstLine(path) }
         return settings
     }
 

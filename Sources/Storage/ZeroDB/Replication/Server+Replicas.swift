@@ -1,0 +1,199 @@
+import CLinux
+import Glibc
+import LogEngine
+
+/// The master's side: its log goes to replicas, and clients wait for them.
+extension Server {
+    /// Replicas' tokens of epoll; their index is not stable, so the descriptor is part of the token.
+    static let replicaToken: UInt64 = 1 << 33
+
+    // MARK: Connections
+
+    /// `ZSYNC device epoch sequence protocol name inventory`: the connection becomes a replica's.
+    mutating func beginReplica(_ connection: UnsafeMutablePointer<Connection>) {
+        let hexadecimal = arguments[1].text
+        let device = hexadecimal == "?" ? nil : Self.bytes(hexadecimal)
+        guard hexadecimal == "?" || device != nil, let epoch = arguments[2].number, arguments[3].number != nil,
+            let version = arguments[4].number, let inventory = SegmentSummary.decode(arguments[6].bytes)
+        else {
+            fail(connection, "ERR ZSYNC device epoch sequence protocol name segments")
+            return
+        }
+        guard version == UInt64(Self.replicationProtocol) else {
+            fail(connection, "ERR this master speaks replication protocol \(Self.replicationProtocol), not \(version)")
+            return
+        }
+        guard connection.pointee.tls == nil else {
+            fail(connection, "ERR replicas do not come over TLS yet: use a Unix socket, or a network that is safe")
+            return
+        }
+        guard replicas.members.count < Limits.replicasMax else {
+            fail(connection, "ERR this master has \(Limits.replicasMax) replicas already")
+            return
+        }
+        do throws(ReplicaRefusal) {
+            let sender = try engine.beginSending(device: device, epoch: epoch, inventory: inventory)
+            take(connection, sender, arguments[5].text)
+        } catch { refuse(connection, error) }
+    }
+
+    private mutating func refuse(_ connection: UnsafeMutablePointer<Connection>, _ refusal: ReplicaRefusal) {
+        switch refusal {
+        case .foreign: fail(connection, "ERR the replica holds another device; its directory must be empty")
+        case .superseded(let epoch):
+            let own = engine.epoch
+            supersede(by: epoch)
+            fail(connection, "EPOCH \(own) the replica's epoch \(epoch) is higher: this device writes no more")
+        case .diverged(let place):
+            fail(
+                connection,
+                "DIVERGED \(place.segment) \(place.offset) the replica holds records behind this place that this master does not have"
+            )
+        case .failed(let error): fail(connection, error)
+        }
+    }
+
+    /// The descriptor changes hands: what a client's connection needs is freed.
+    private mutating func take(
+        _ connection: UnsafeMutablePointer<Connection>, _ sender: ReplicaSender, _ name: String
+    ) {
+        let descriptor = fcntl(connection.pointee.descriptor, F_DUPFD_CLOEXEC, 3)
+        guard descriptor >= 0 else {
+            fail(connection, "ERR no descriptor is left")
+            return
+        }
+        _ = zg_epoll_control(epoll, 3, connection.pointee.descriptor, 0, 0)
+        connection.pointee.isClosing = true
+        connection.pointee.inputStart = connection.pointee.inputEnd
+        let replica = UnsafeMutablePointer<Replica>.allocate(capacity: 1)
+        let printable = String(name.prefix(64).map { $0.isASCII && !$0.isWhitespace ? $0 : "." })
+        replica.initialize(
+            to: Replica(
+                descriptor: descriptor, id: replicas.nextId, name: printable, sender: sender, now: monotonic))
+        replicas.nextId += 1
+        replicas.accepted += 1
+        replicas.members.append(replica)
+        replica.pointee.put("+ZSYNC \(Self.replicationProtocol) \(engine.epoch)\r\n")
+        _ = zg_epoll_control(
+            epoll, 1, descriptor, UInt32(ZG_READABLE), Self.replicaToken | UInt64(descriptor))
+        EventLog.info(
+            "replica_connected",
+            "id=\(replica.pointee.id) name=\(printable) segment=\(sender.segment) offset=\(sender.offset)")
+    }
+
+    /// A replica said something, or takes more.
+    mutating func handleReplica(_ descriptor: Int32, _ events: UInt32) {
+        guard let replica = replicas.members.first(where: { $0.pointee.descriptor == descriptor }) else { return }
+        if events & ~UInt32(ZG_WRITABLE) != 0, replica.pointee.receive(now: monotonic) { noteAcknowledged() }
+    }
+
+    // MARK: The end of a turn
+
+    /// Sends replicas what was committed, and looks after who waits for them.
+    mutating func tendReplicas() {
+        replicas.hasMore = false
+        var index = 0
+        while index < replicas.members.count {
+            let replica = replicas.members[index]
+            send(replica)
+            if monotonic &- replica.pointee.lastHeard > Limits.replicaSilence { replica.pointee.isDead = true }
+            if replica.pointee.isDead { drop(index) } else { index += 1 }
+        }
+        updateRequirement()
+    }
+
+    private mutating func send(_ replica: UnsafeMutablePointer<Replica>) {
+        var budget = Limits.replicaSendBytes
+        while !replica.pointee.isDead {
+            guard replica.pointee.flush() else { break }
+            guard budget > 0 else {
+                replicas.hasMore = true
+                break
+            }
+            let room = replica.pointee.room
+            do throws(LogError) {
+                let count = try replica.pointee.sender.fill(
+                    engine, replica.pointee.output, room: min(room, max(budget, ReplicaSender.roomMin)))
+                replica.pointee.outputEnd = count
+                budget -= count
+            } catch {
+                EventLog.error("replica_failed", "id=\(replica.pointee.id) error=\(error)")
+                replica.pointee.isDead = true
+            }
+            if replica.pointee.outputEnd == 0 {
+                guard tellPosition(replica) else { break }
+            }
+        }
+        let awaits = replica.pointee.waitingOutput > 0
+        if awaits != replica.pointee.awaitsWritable, !replica.pointee.isDead {
+            replica.pointee.awaitsWritable = awaits
+            _ = zg_epoll_control(
+                epoll, 2, replica.pointee.descriptor, UInt32(ZG_READABLE | (awaits ? ZG_WRITABLE : 0)),
+                Self.replicaToken | UInt64(replica.pointee.descriptor))
+        }
+    }
+
+    /// Now and then, behind everything: where the master is. Often enough to measure by.
+    private func tellPosition(_ replica: UnsafeMutablePointer<Replica>) -> Bool {
+        let isBehind = replica.pointee.acknowledged + 1 < engine.nextSequence
+        let pause = isBehind ? Limits.replicaPositionBusy : Limits.replicaPositionIdle
+        guard monotonic &- replica.pointee.lastPosition >= pause else { return false }
+        replica.pointee.lastPosition = monotonic
+        replica.pointee.outputEnd = replica.pointee.sender.position(
+            engine, time: now, token: monotonic, replica.pointee.output)
+        return true
+    }
+
+    private mutating func drop(_ index: Int) {
+        let replica = replicas.members.remove(at: index)
+        EventLog.info("replica_lost", "id=\(replica.pointee.id) name=\(replica.pointee.name)")
+        _ = zg_epoll_control(epoll, 3, replica.pointee.descriptor, 0, 0)
+        replica.pointee.free()
+        replica.deallocate()
+    }
+
+    /// Everybody goes: this device is no master any more.
+    mutating func dropReplicas() {
+        while !replicas.members.isEmpty { drop(replicas.members.count - 1) }
+    }
+
+    /// Behind a stop in order: the replicas get the last records too, if they take them soon.
+    mutating func drainReplicas() {
+        let deadline = monotonic &+ Limits.replicaDrain
+        repeat {
+            tick()
+            for replica in replicas.members {
+                _ = replica.pointee.receive(now: monotonic)
+                send(replica)
+            }
+            let isDone = replicas.members.allSatisfy {
+                $0.pointee.isDead || $0.pointee.acknowledged + 1 >= engine.nextSequence
+            }
+            if isDone { break }
+            usleep(500)
+        } while monotonic < deadline
+        dropReplicas()
+    }
+
+    /// Another master exists: nothing is written here any more.
+    mutating func supersede(by epoch: UInt64) {
+        do throws(LogError) {
+            if try engine.supersede(by: epoch) {
+                EventLog.error("superseded", "epoch=\(engine.epoch) by=\(epoch)")
+            }
+        } catch { EventLog.error("role_failed", "error=\(error)") }
+    }
+
+    static func bytes(_ hexadecimal: String) -> [UInt8]? {
+        let digits = Array(hexadecimal.utf8)
+        guard digits.count == 32 else { return nil }
+        var result: [UInt8] = []
+        for index in stride(from: 0, to: 32, by: 2) {
+            guard let byte = UInt8(String(decoding: digits[index..<index + 2], as: UTF8.self), radix: 16) else {
+                return nil
+            }
+            result.append(byte)
+        }
+        return result
+    }
+}
