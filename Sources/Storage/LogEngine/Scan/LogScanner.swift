@@ -46,6 +46,8 @@ public struct LogProblem: Hashable, Sendable {
         case garbage = "bytes behind the last record"
         /// A file that cannot be read.
         case file = "unreadable file"
+        /// A segment's `.index` file; it is derived and can be deleted.
+        case index = "index file"
     }
 
     /// What is wrong.
@@ -152,7 +154,11 @@ public struct LogScanner: ~Copyable {
     /// Reads everything and tells the visitor.
     public mutating func run(_ visitor: inout some LogVisitor) {
         var next: UInt64 = 1
-        for index in found.indices { scan(index, &next, &visitor) }
+        unfinishedBytes = 0
+        for index in found.indices {
+            scan(index, &next, &visitor)
+            if let problem = indexProblem(found[index]) { visitor.visit(problem) }
+        }
     }
 
     /// A record's value; nil if it cannot be read or is not what was written.
@@ -169,7 +175,7 @@ public struct LogScanner: ~Copyable {
         return value.isEmpty || checksum == header.valueChecksum ? value : nil
     }
 
-    private func read(_ file: DiskFile, _ offset: UInt64, _ bytes: inout [UInt8]) -> Bool {
+    func read(_ file: DiskFile, _ offset: UInt64, _ bytes: inout [UInt8]) -> Bool {
         bytes.withUnsafeMutableBytes { target in
             guard let base = target.baseAddress, !target.isEmpty else { return true }
             return (try? disk.read(file, at: offset, base, target.count)) != nil

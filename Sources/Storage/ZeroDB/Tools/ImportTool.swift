@@ -154,7 +154,7 @@ struct DirectorySink: ~Copyable {
             frame.value.withUnsafeBytes { value in
                 do throws(LogError) {
                     if frame.type == .value {
-                        _ = try engine.set(id, key, value, time: now)
+                        try set(id, key, value)
                         counts.values += 1
                     } else {
                         _ = try engine.delete(id, key, time: now)
@@ -167,6 +167,19 @@ struct DirectorySink: ~Copyable {
             }
         }
         if let failure { throw failure }
+    }
+
+    private mutating func set(
+        _ namespace: UInt32, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
+    ) throws(LogError) {
+        if let next = engine.nextId(namespace), key.count == 8 {
+            let id = UInt64(littleEndian: key.loadUnaligned(as: UInt64.self))
+            if id >= next {
+                try engine.restore(namespace, id: id, value, time: now)
+                return
+            }
+        }
+        _ = try engine.set(namespace, key, value, time: now)
     }
 
     mutating func finish() throws(Tool.Failure) -> (values: UInt64, deletions: UInt64) {
@@ -219,7 +232,18 @@ struct ServerSink {
 
     private mutating func define(_ frame: ExportStream.Frame) throws(Tool.Failure) {
         let known = (try client.run(Array("NSLIST".utf8)).items ?? []).compactMap(\.bytes)
-        if !known.contains(frame.key) { _ = try client.run(Array("NSNEW".utf8), frame.key) }
+        let final = NamespaceSettings(decoding: frame.value)
+        // A server gives ids itself; only a directory can be told which.
+        guard final.mode != NamespaceMode.sequential else {
+            throw Tool.Failure(
+                status: 1,
+                description:
+                    "namespace \(String(decoding: frame.key, as: UTF8.self)) is sequential: import it into a directory")
+        }
+        if !known.contains(frame.key) {
+            let mode = final.mode == NamespaceMode.ordered ? Self.words("MODE", "ordered") : []
+            _ = try client.run([[Array("NSNEW".utf8), frame.key] + mode])
+        }
         _ = try client.run(Array("SELECT".utf8), frame.key)
         selected = frame.namespace
         guard try client.run(Array("DBSIZE".utf8)).integer == 0 else {
@@ -227,7 +251,7 @@ struct ServerSink {
                 status: 1, description: "namespace \(String(decoding: frame.key, as: UTF8.self)) is not empty")
         }
         names[frame.namespace] = frame.key
-        settings.append((frame.key, NamespaceSettings(decoding: frame.value)))
+        settings.append((frame.key, final))
     }
 
     private mutating func use(_ namespace: UInt32) throws(Tool.Failure) {

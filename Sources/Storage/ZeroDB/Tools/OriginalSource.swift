@@ -82,6 +82,10 @@ struct OriginalSource: ImportSource {
     private mutating func add(_ name: String, data: String, index: String) throws(Tool.Failure) {
         var settings = NamespaceSettings()
         readSettings("\(index)/zdb-namespace", name, &settings)
+        // The mode stands behind the header of each index file; ids are the same 8 bytes here.
+        if let first = try? File.read("\(index)/i0", limit: 4 << 30), first.count >= 29, first[28] == 1 {
+            settings.mode = NamespaceMode.sequential
+        }
         var namespace = Namespace(name: Array(name.utf8), settings: settings)
         var time: UInt64 = 0
         var number = 0
