@@ -294,11 +294,7 @@ public final class SimulatedDisk: Disk {
     /// A medium puts what is written to a bad sector elsewhere.
     private func heal(_ number: Int, _ written: Range<Int>) {
         guard let ranges = unreadable[number] else { return }
-        unreadable[number] = ranges.flatMap { range -> [Range<Int>] in
-            guard range.overlaps(written) else { return [range] }
-            let before = range.lowerBound..<max(range.lowerBound, written.lowerBound)
-            return [before, min(range.upperBound, written.upperBound)..<range.upperBound].filter { !$0.isEmpty }
-        }
+        unreadable[number] = ranges.filter { $0.upperBound == .max || !$0.overlaps(written) }
     }
 
     private func byte(_ name: String, _ offset: Int) -> UInt8 {

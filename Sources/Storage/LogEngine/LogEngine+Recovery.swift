@@ -171,7 +171,8 @@ extension LogEngine {
             switch walker.next() {
             case .record(let header, let offset):
                 let isKey = header.type == RecordType.value || header.type >= RecordType.firstOptional
-                let isGood = isKey && header.sequence <= watermark || walker.isValueValid(header, at: offset)
+                let isTrusted = isKey && header.sequence <= watermark || plants(.trustTail)
+                let isGood = isTrusted || walker.isValueValid(header, at: offset)
                 if !isGood, header.sequence > watermark {
                     end = offset
                     nextSequence = before
@@ -215,7 +216,7 @@ extension LogEngine {
                 break walk
             }
         }
-        if let start = batchStart, isLast {
+        if let start = batchStart, isLast, !plants(.acceptTornBatch) {
             revertTurn()
             end = min(end, start)
         }
@@ -247,9 +248,11 @@ extension LogEngine {
         do throws(DiskError) {
             if length > segments[last].length {
                 report.cutBytes += try nonZeroBytes(from: segments[last].length, to: length)
-                try disk.truncate(segments[last].file, length: segments[last].length)
+                if !plants(.keepTornEnd) {
+                    try disk.truncate(segments[last].file, length: segments[last].length)
+                }
             }
-            try rewrite(segments[last])
+            if !plants(.trustMemory) { try rewrite(segments[last]) }
             try disk.sync(segments[last].file)
         } catch {
             switch error {
@@ -263,7 +266,9 @@ extension LogEngine {
         report.wasClosed = endedWithClose
         endOfEarlier = nextSequence - 1
         firstOfSession = nextSequence
-        if !endedWithClose, lastPolicy != .always { firstOfSession = (nextSequence | 0xffff_ffff) + 1 }
+        if !endedWithClose, lastPolicy != .always, !plants(.reuseSequence) {
+            firstOfSession = (nextSequence | 0xffff_ffff) + 1
+        }
         reserved = segments[last].length
         beginTurn()
     }
@@ -320,6 +325,7 @@ extension LogEngine {
         guard header.namespace <= UInt32(LogLimits.namespacesMax), header.sequence <= LogLimits.sequenceMax else {
             throw .corrupt(segment: segments[segment].number, offset: offset)
         }
+        if forgets(header, key) { return }
         switch header.type {
         case RecordType.value, RecordType.tombstone:
             try put(header, key, hasher.hash(key), segment, offset, damaged: false)
@@ -346,6 +352,21 @@ extension LogEngine {
             guard header.type >= RecordType.firstOptional else {
                 throw .unknownRecord(segment: segments[segment].number, offset: offset, type: header.type)
             }
+        }
+    }
+
+    /// Whether a planted bug loses a record.
+    @inline(__always)
+    private func forgets(_ header: RecordHeader, _ key: UnsafeRawBufferPointer) -> Bool {
+        switch header.type {
+        case RecordType.value:
+            guard plants(.pointToOlderVersion), hasNamespace(header.namespace) else { return false }
+            return namespaces[Int(header.namespace)]?.pointee.index.find(hasher.hash(key)) != nil
+        case RecordType.tombstone: return plants(.dropTombstone)
+        case RecordType.namespace: return plants(.forgetSettings) && hasNamespace(header.namespace)
+        case RecordType.namespaceEnd: return plants(.loseNamespaceEnd)
+        case RecordType.fence: return plants(.forgetFence)
+        default: return false
         }
     }
 

@@ -32,7 +32,7 @@ extension LogEngine {
         if state.pointee.settings.isWorm, let slot, !slot.isTombstone, !slot.isDamaged { throw .worm }
         if state.pointee.settings.maxSize != 0 {
             let after = state.pointee.liveBytes - (slot?.payloadBytes ?? 0) + UInt64(key.count + value.count)
-            if after > state.pointee.settings.maxSize { throw .quota }
+            if after > state.pointee.settings.maxSize, !plants(.ignoreQuota) { throw .quota }
         }
         var record = RecordHeader()
         record.type = RecordType.value
@@ -116,7 +116,7 @@ extension LogEngine {
     /// A background sync ended well.
     public mutating func noteSynced(_ sequence: UInt64) {
         precondition(sequence < nextSequence)
-        durableSequence = max(durableSequence, sequence)
+        durableSequence = max(durableSequence, plants(.overstateBackgroundSync) ? turnFirst - 1 : sequence)
     }
 
     /// A background sync failed: no more writes.
@@ -181,7 +181,7 @@ extension LogEngine {
         if readOnlyReason != nil { throw .readOnly }
         if let writeRefusal { throw .refused(writeRefusal) }
         if state.pointee.settings.isLocked { throw .locked }
-        if epoch < state.pointee.fence { throw .fenced(epoch: state.pointee.fence) }
+        if epoch < state.pointee.fence, !plants(.ignoreFence) { throw .fenced(epoch: state.pointee.fence) }
         return state
     }
 
@@ -189,7 +189,7 @@ extension LogEngine {
     func check(_ condition: WriteCondition, _ slot: Slot?) throws(LogError) {
         switch condition {
         case .none: return
-        case .absent: if let slot, !slot.isTombstone, !slot.isDamaged { throw .exists }
+        case .absent: if let slot, !slot.isTombstone, !slot.isDamaged, !plants(.ignoreCondition) { throw .exists }
         case .present: if slot == nil || slot?.isTombstone == true { throw .absent }
         case .sequence(let wanted):
             let live = slot.map { $0.isTombstone ? 0 : $0.sequence } ?? 0
@@ -216,7 +216,7 @@ extension LogEngine {
         lastTime = max(lastTime, time)
         record.sequence = nextSequence
         record.time = lastTime
-        record.synced = durableSequence
+        record.synced = plants(.markBeforeSync) ? nextSequence - 1 : durableSequence
         let at = pending + pendingCount
         if let from = key.baseAddress { (at + Format.recordHeaderBytes).copyMemory(from: from, byteCount: key.count) }
         let head = record.headBytes
@@ -228,7 +228,7 @@ extension LogEngine {
         if end < total { (at + end).initializeMemory(as: UInt8.self, repeating: 0, count: total - end) }
         if batchLeft > 0 {
             batchLeft -= 1
-            record.batchRemaining = batchLeft
+            record.batchRemaining = plants(.batchWithoutEnd) ? 0 : batchLeft
         }
         record.seal(at, seed: seed)
         let offset = segments[active].length + UInt64(pendingCount)
@@ -299,12 +299,12 @@ extension LogEngine {
     private mutating func roll() throws(LogError) {
         try writePending()
         let last = segments[active]
-        if isDirty { try syncSegment() }
+        if isDirty, !plants(.rollWithoutSync) { try syncSegment() }
         beginTurn()
         do throws(DiskError) {
             try disk.truncate(last.file, length: last.length)
             reserved = last.length
-            try disk.sync(last.file)
+            if !plants(.rollWithoutSync) { try disk.sync(last.file) }
         } catch { throw failed(error) }
         try startSegment(number: last.number + 1)
     }
@@ -323,7 +323,7 @@ extension LogEngine {
             let length = UInt64(Format.headerBlockBytes)
             try disk.reserve(file, length: length + UInt64(options.slackBytes))
             try disk.write(file, at: 0, header.block().span.bytes)
-            try disk.sync(file)
+            if !plants(.segmentWithoutSync) { try disk.sync(file) }
             beginSegment(
                 Segment(number: number, file: file, firstSequence: nextSequence, length: length), header)
             reserved = length + UInt64(options.slackBytes)
@@ -359,14 +359,18 @@ extension LogEngine {
                 segments[last].file, at: segments[last].length,
                 RawSpan(_unsafeStart: pending, byteCount: pendingCount))
         } catch {
-            if error == .full { turnFailure = .full } else { turnFailure = .readOnly }
+            if !plants(.forgetTurnFailure) {
+                turnFailure = error == .full ? .full : error == .crashed ? .disk(error) : .readOnly
+            }
             revertTurn()
             do throws(DiskError) {
+                if plants(.keepRefused) { throw .full }
                 try disk.truncate(segments[last].file, length: segments[last].length)
                 // Durably, so that no crash brings back what is refused now.
                 if error == .full { try disk.sync(segments[last].file) }
             } catch let second {
-                if readOnlyReason == nil, second != .crashed { readOnlyReason = .syncFailed(second) }
+                if second == .crashed { throw .disk(.crashed) }
+                if readOnlyReason == nil, !plants(.keepRefused) { readOnlyReason = .syncFailed(second) }
             }
             reserved = min(reserved, segments[last].length)
             throw failed(error)
@@ -376,11 +380,12 @@ extension LogEngine {
     }
 
     private mutating func syncSegment() throws(LogError) {
-        do throws(DiskError) { try disk.sync(segments[active].file) } catch {
-            if turnHasWrites { turnFailure = .readOnly }
+        do throws(DiskError) { if !plants(.skipSync) { try disk.sync(segments[active].file) } } catch {
+            if plants(.acknowledgeFailedSync), error != .crashed { return }
+            if turnHasWrites { turnFailure = error == .crashed ? .disk(error) : .readOnly }
             revertTurn()
             if error == .crashed { throw .disk(error) }
-            readOnlyReason = .syncFailed(error)
+            if !plants(.goOnAfterFailedSync) { readOnlyReason = .syncFailed(error) }
             throw .readOnly
         }
         durableSequence = nextSequence - 1
@@ -405,7 +410,7 @@ extension LogEngine {
     /// Takes back every write of this turn, as if it had not been asked for.
     mutating func revertTurn() {
         openBatch = nil
-        revertWrites(after: 0, 0)
+        if !plants(.forgetUndo) { revertWrites(after: 0, 0) }
         clearUndo()
         pendingCount = 0
         indexWriter.revert()
@@ -455,7 +460,7 @@ extension LogEngine {
     func account(_ state: UnsafeMutablePointer<NamespaceState>, _ before: Slot, _ after: Slot) {
         if !before.isEmpty, !before.isTombstone {
             state.pointee.entries -= 1
-            state.pointee.liveBytes -= before.payloadBytes
+            if !plants(.miscount) { state.pointee.liveBytes -= before.payloadBytes }
         }
         if !after.isEmpty, !after.isTombstone {
             state.pointee.entries += 1

@@ -242,6 +242,10 @@ public struct LogOptions: Sendable {
     /// The device's identity and salt if it is new: three random words.
     public var fresh: (UInt64, UInt64, UInt64) = (0, 0, 0)
 
+    #if DEBUG
+    var planted: PlantedBug?
+    #endif
+
     /// The defaults.
     public init() {}
 }

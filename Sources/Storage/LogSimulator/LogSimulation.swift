@@ -46,7 +46,21 @@ public struct SimulationCounts: Sendable, Equatable {
 public enum LogSimulation {
     /// One run.
     public static func run(seed: UInt64, isTraced: Bool = false) -> SimulationOutcome {
-        Run(seed: seed, options: LogOptions(), isTraced: isTraced).outcome()
+        run(seed: seed, isTraced: isTraced, bug: nil)
+    }
+
+    /// One run of an engine with a bug, which builds for tests have.
+    static func run(seed: UInt64, isTraced: Bool = false, bug: PlantedBug?) -> SimulationOutcome {
+        Run(seed: seed, options: LogOptions().planting(bug), isTraced: isTraced).outcome()
+    }
+
+    /// The first seed whose run is wrong with a bug.
+    static func seed(finding bug: PlantedBug, in seeds: Range<UInt64>) -> SimulationOutcome? {
+        for seed in seeds {
+            let outcome = run(seed: seed, bug: bug)
+            if outcome.failure != nil { return outcome }
+        }
+        return nil
     }
 }
 

@@ -18,7 +18,7 @@ extension Run {
                 throw .wrong("damage is reported where there is none: \(damage)")
             }
             // The header of a segment that was being made stays as it is, for ever.
-            if range == 0..<4096 { damaged.append(Damaged(segment: damage.segment, range: range)) }
+            if range == 0..<4096 { noteDamage(damage.segment, range) }
         }
         if wasClosed, damaged.isEmpty, !report.wasClosed || report.cutBytes != 0 {
             throw .wrong("a stop in order was not recognized: \(report)")
@@ -43,7 +43,8 @@ extension Run {
             difference = try compare(&engine, &state)
         }
         if let difference { throw .wrong("after the start: \(difference)") }
-        if adopted < model.durableCount { model.seen = engine.nextSequence - 1 }
+        // What damage cut is gone with its numbers.
+        if adopted < model.durableCount || !damaged.isEmpty { model.seen = engine.nextSequence - 1 }
         model.adopt(count: adopted, own, state)
     }
 
@@ -52,8 +53,10 @@ extension Run {
     /// What was cut is written anew.
     private func dropDamageBehind(_ end: (segment: UInt64, offset: UInt64)) {
         // Reported damage of the part that was cut still explains what is missing, so only later openings forget it.
-        damagedBehind.forEach { index in damaged.removeAll { $0.segment == index.segment && $0.range == index.range } }
-        damagedBehind = damaged.filter { $0.segment == end.segment && $0.range.lowerBound >= Int(end.offset) }
+        damagedBehind.forEach { index in damaged.removeAll { $0.number == index.number } }
+        damagedBehind = damaged.filter {
+            $0.segment == end.segment && $0.range.lowerBound >= Int(end.offset) && !$0.isUnreadable
+        }
     }
 
     /// The namespace that an engine makes when it finds none; nothing comes before it.

@@ -21,6 +21,9 @@ final class Run {
     struct Damaged {
         let segment: UInt64
         let range: Range<Int>
+        let number: Int
+        /// A sector that cannot be read stays so until it is written, and takes its page with it.
+        let isUnreadable: Bool
     }
 
     let seed: UInt64
@@ -98,8 +101,8 @@ final class Run {
         (hasFailed, isTurnLost, background) = (false, false, nil)
         if isLast { disk.operationsBeforeCrash = nil }
         now += UInt64(random.below(1_000_000_000))
-        if faults.isSmall { disk.capacity = max(disk.used, 24_000) + random.below(60_000) }
-        disk.liesAboutReserve = faults.isSmall && random.chance(30)
+        if faults.isSmall { disk.capacity = max(disk.used, 24_000) + random.below(40_000) }
+        disk.liesAboutReserve = faults.isSmall && random.chance(60)
         say("open")
         var engine: LogEngine
         do throws(LogError) { engine = try LogEngine.open(disk: disk, options: options, time: now) } catch {
@@ -154,19 +157,24 @@ final class Run {
             let range = at / 512 * 512..<min(length, at / 512 * 512 + 512)
             say("sector lost: \(name) \(range)")
             disk.wipe(name, range)
-            damaged.append(Damaged(segment: segment, range: range))
+            noteDamage(segment, range)
         case 1:
             let range = at / 512 * 512..<min(length, at / 512 * 512 + 512)
             say("sector unreadable: \(name) \(range)")
             disk.failReads(of: name, in: range)
             // The walker reads pages, and one that cannot be read is nothing.
-            damaged.append(Damaged(segment: segment, range: max(0, range.lowerBound - 4096)..<range.upperBound + 4096))
+            noteDamage(segment, max(0, range.lowerBound - 4096)..<range.upperBound + 4096, isUnreadable: true)
         default:
             let mask = UInt8(1 << random.below(8))
             say("bit flipped: \(name) \(at) \(mask)")
             disk.flip(name, at: at, mask: mask)
-            damaged.append(Damaged(segment: segment, range: at..<at + 1))
+            noteDamage(segment, at..<at + 1)
         }
+    }
+
+    func noteDamage(_ segment: UInt64, _ range: Range<Int>, isUnreadable: Bool = false) {
+        let number = (damaged.last?.number ?? 0) + 1
+        damaged.append(Damaged(segment: segment, range: range, number: number, isUnreadable: isUnreadable))
     }
 
     func isDamaged(_ segment: UInt64, _ range: Range<Int>) -> Bool {

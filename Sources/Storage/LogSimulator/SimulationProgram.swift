@@ -1,3 +1,5 @@
+import LogEngine
+
 /// The program `zero-db-simulate`: long runs of the simulator, and one run with all that it does.
 public enum SimulationProgram {
     static let usage = """
@@ -9,13 +11,15 @@ public enum SimulationProgram {
           --seeds A..B   these seeds (default 0..2000)
           --seed N       one seed
           --trace        print what is done
+          --bugs         print which seed finds each of the bugs that test builds of the engine have
 
         """
 
     /// Runs it to its end; returns the exit status: 0 if nothing was wrong, 1 if something was, 2 for wrong arguments.
     public static func run(arguments: [String]) -> Int32 {
         var seeds: Range<UInt64> = 0..<2000
-        var isTraced = false
+        var (isTraced, isProof) = (false, false)
+        var bug: PlantedBug?
         var index = 0
         while index < arguments.count {
             let value = index + 1 < arguments.count ? arguments[index + 1] : ""
@@ -23,6 +27,12 @@ public enum SimulationProgram {
             case "--trace":
                 isTraced = true
                 index -= 1
+            case "--bugs":
+                isProof = true
+                index -= 1
+            case "--bug":
+                guard let named = PlantedBug(rawValue: value) else { return refuse() }
+                bug = named
             case "--seed":
                 guard let seed = UInt64(value), seed < .max else { return refuse() }
                 seeds = seed..<seed + 1
@@ -34,7 +44,26 @@ public enum SimulationProgram {
             }
             index += 2
         }
-        return simulate(seeds, isTraced)
+        return isProof ? prove(seeds) : simulate(seeds, isTraced, bug)
+    }
+
+    /// The simulator proves itself.
+    private static func prove(_ seeds: Range<UInt64>) -> Int32 {
+        #if DEBUG
+        var missed = 0
+        for bug in PlantedBug.allCases {
+            if let found = LogSimulation.seed(finding: bug, in: seeds) {
+                print("\(bug): found by seed \(found.seed): \(found.failure ?? "")")
+            } else {
+                missed += 1
+                print("\(bug): NOT FOUND in \(seeds.count) seeds")
+            }
+        }
+        return missed == 0 ? 0 : 1
+        #else
+        print("this build has no planted bugs; use a debug build")
+        return 2
+        #endif
     }
 
     private static func refuse() -> Int32 {
@@ -42,11 +71,11 @@ public enum SimulationProgram {
         return 2
     }
 
-    private static func simulate(_ seeds: Range<UInt64>, _ isTraced: Bool) -> Int32 {
+    private static func simulate(_ seeds: Range<UInt64>, _ isTraced: Bool, _ bug: PlantedBug?) -> Int32 {
         var counts = SimulationCounts()
         var wrong = 0
         for seed in seeds {
-            let outcome = LogSimulation.run(seed: seed, isTraced: isTraced)
+            let outcome = LogSimulation.run(seed: seed, isTraced: isTraced, bug: bug)
             counts.add(outcome.counts)
             for line in outcome.trace { print(line) }
             if let failure = outcome.failure {

@@ -1,3 +1,4 @@
+import LogEngine
 import Testing
 
 @testable import LogSimulator
@@ -33,4 +34,12 @@ struct SimulatorTests {
         #expect(first.trace.count > 3 && first.trace == second.trace)
         #expect(first.counts == second.counts)
     }
+
+    #if DEBUG
+    @Test("Each planted bug of the engine is found within 2,000 seeds", arguments: PlantedBug.allCases)
+    func proof(bug: PlantedBug) throws {
+        let found = try #require(LogSimulation.seed(finding: bug, in: 0..<2000), "no seed finds \(bug)")
+        print("\(bug): seed \(found.seed): \(found.failure ?? "")")
+    }
+    #endif
 }

@@ -1,0 +1,80 @@
+/// A bug that the simulator must find: it proves the simulator. Release builds have none of them.
+package enum PlantedBug: String, CaseIterable, Sendable {
+    /// Says to have synced and has not.
+    case skipSync
+    /// A restart forgets that a key was ended.
+    case dropTombstone
+    /// Gives numbers again that somebody may have seen.
+    case reuseSequence
+    /// Lets a writer of a lower epoch write.
+    case ignoreFence
+    /// A restart forgets a fence.
+    case forgetFence
+    /// A turn that is refused stays in the index.
+    case forgetUndo
+    /// A restart takes the first records of a batch whose others are missing.
+    case acceptTornBatch
+    /// Records of a batch do not say that others belong to them.
+    case batchWithoutEnd
+    /// Serves a value without looking at its checksum.
+    case trustValue
+    /// A restart takes the end of the log without looking at its values.
+    case trustTail
+    /// A restart forgets that a namespace was ended.
+    case loseNamespaceEnd
+    /// A restart forgets that settings were changed.
+    case forgetSettings
+    /// After a restart a key's first version is served.
+    case pointToOlderVersion
+    /// Writes down as safe what is not synced yet.
+    case markBeforeSync
+    /// Takes a failed sync for a good one.
+    case acknowledgeFailedSync
+    /// Goes on after a failed sync.
+    case goOnAfterFailedSync
+    /// Tells of a background sync what was written after it was begun.
+    case overstateBackgroundSync
+    /// Lets a namespace grow over its quota.
+    case ignoreQuota
+    /// Does not count what an overwritten value gave back.
+    case miscount
+    /// Leaves in the log what was refused for want of space.
+    case keepRefused
+    /// A restart leaves a torn end where it is.
+    case keepTornEnd
+    /// Begins a segment before the one before it is durable.
+    case rollWithoutSync
+    /// Puts records into a segment whose header is not durable.
+    case segmentWithoutSync
+    /// Overwrites a key that had to be absent.
+    case ignoreCondition
+    /// Takes the system's memory for the medium after a restart.
+    case trustMemory
+    /// Answers writes that are gone because their turn was written in parts.
+    case forgetTurnFailure
+}
+
+extension LogOptions {
+    /// These options with a bug; without it where there are none.
+    package func planting(_ bug: PlantedBug?) -> LogOptions {
+        #if DEBUG
+        var options = self
+        options.planted = bug
+        return options
+        #else
+        return self
+        #endif
+    }
+}
+
+extension LogEngine {
+    /// Whether a bug was planted. A constant in release builds, so that nothing of it is left there.
+    @inline(__always)
+    func plants(_ bug: PlantedBug) -> Bool {
+        #if DEBUG
+        return options.planted == bug
+        #else
+        return false
+        #endif
+    }
+}
