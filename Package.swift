@@ -37,6 +37,7 @@ struct Module {
 let modules: [Module] = [
     // C: our shims and one system-library target a C library.
     Module("C", "CLinux", .c(links: [])),
+    Module("C", "CPrefetch", .c(links: [])),
     Module("C", "CHTTP", .c(links: ["microhttpd", "curl"])),
     Module("C", "CTLS", .c(links: ["ssl", "crypto"])),
     Module("C", "CFuse", .c(links: ["fuse3"])),
@@ -59,11 +60,14 @@ let modules: [Module] = [
     Module("Base", "Terminal", .safe, ["Bytes", "CanonicalJSON", "Linux"]),
 
     // Storage
-    Module("Storage", "LogEngine", .unsafe, ["Bytes", "CISAL", "Simulation"]),
+    Module("Storage", "LogEngine", .unsafe, ["Bytes", "CISAL", "CPrefetch", "Simulation"]),
     Module("Storage", "LogSimulator", .unsafe, ["LogEngine", "Simulation"]),
     Module(
         "Storage", "ZeroDB", .unsafe,
-        ["Bytes", "Linux", "CLinux", "CISAL", "EventLoop", "RESP", "LogEngine", "Simulation", "Crypto", "HTTP", "CTLS"]),
+        [
+            "Bytes", "Linux", "CLinux", "CPrefetch", "CISAL", "EventLoop", "RESP", "LogEngine", "Simulation", "Crypto", "HTTP",
+            "CTLS",
+        ]),
     Module("Storage", "Flist", .unsafe, ["Bytes", "Crypto", "RESP", "CZstd"]),
     Module(
         "Storage", "ImageImport", .unsafe,

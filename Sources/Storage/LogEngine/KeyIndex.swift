@@ -80,6 +80,13 @@ struct KeyIndex: ~Copyable {
         depth == 0 ? 0 : Int(truncatingIfNeeded: high &>> UInt64(64 - depth))
     }
 
+    /// Where the search for a key begins. Only an address: what is there is not looked at.
+    @inline(__always)
+    func home(_ hash: KeyHash) -> UnsafeRawPointer {
+        let table = directory[position(hash.high)]
+        return UnsafeRawPointer(table.slots + table.home(hash.high))
+    }
+
     /// The slot of a key, if it has one; valid until the next insertion or removal.
     @inline(__always)
     func find(_ hash: KeyHash) -> UnsafeMutablePointer<Slot>? {

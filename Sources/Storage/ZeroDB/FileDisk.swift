@@ -1,6 +1,8 @@
 import CLinux
+import CPrefetch
 import Glibc
 import Linux
+import LogEngine
 import Simulation
 
 /// Segments as files of one directory. The number of a closed file is not used again.
@@ -16,6 +18,9 @@ final class FileDisk: Disk {
 
     /// Larger reads go through the system call, which copies as fast and reads ahead.
     private static let mappedReadMax = 16 << 10
+
+    /// Bytes of a record that are asked for before it is read.
+    private static let prefetchBytes = 256
 
     let directory: String
     private let mapBytes: Int
@@ -114,6 +119,20 @@ final class FileDisk: Disk {
             }
         }
         if code < 0 { throw Self.error(code) }
+    }
+
+    /// Asks for the memory of a record that is read soon: its beginning, from where on the processor follows by itself.
+    @inline(__always)
+    func prefetch(_ place: RecordPlace) {
+        guard place.length <= Self.mappedReadMax, Int(place.offset) + place.length <= mapBytes,
+            let mapped = table[place.file.number].mapped
+        else { return }
+        let first = mapped + Int(place.offset)
+        var line = 0
+        while line < min(place.length, Self.prefetchBytes) {
+            zg_prefetch(first + line)
+            line += 64
+        }
     }
 
     func truncate(_ file: DiskFile, length: UInt64) throws(DiskError) {

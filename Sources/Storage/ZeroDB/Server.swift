@@ -65,6 +65,9 @@ struct Server: ~Copyable {
     /// What connections said since MULTI or WATCH, by descriptor.
     var transactions: [Int32: Transaction] = [:]
     let keyBuffer: UnsafeMutableRawPointer
+    /// Keys of commands that wait, and where the records of those that are read lie.
+    var ahead = LookAhead()
+    let places: UnsafeMutablePointer<RecordPlace>
     /// Nanoseconds since 1970 at the start of this turn.
     var now: UInt64 = 0
     var monotonic: UInt64 = 0
@@ -100,6 +103,7 @@ struct Server: ~Copyable {
         syncer = settings.sync == .always ? nil : zg_db_syncer_start(syncWake)
         arguments = parser.arguments
         keyBuffer = .allocate(byteCount: 256, alignment: 16)
+        places = .allocate(capacity: LookAhead.keysMax)
         started = UInt64(Clock.monotonicNanoseconds())
         touched.reserveCapacity(1024)
         waiting.reserveCapacity(1024)
@@ -113,6 +117,7 @@ struct Server: ~Copyable {
     deinit {
         connections.deallocate()
         keyBuffer.deallocate()
+        places.deallocate()
         arguments.deallocate()
         table.free()
     }
@@ -232,6 +237,8 @@ struct Server: ~Copyable {
     mutating func execute(_ connection: UnsafeMutablePointer<Connection>) {
         touch(connection)
         connection.pointee.isHeld = false
+        // How far the input was looked at; nothing before the first command, which is wanted at once.
+        var looked = Int.max
         while connection.pointee.inputStart < connection.pointee.inputEnd, !connection.pointee.isClosing,
             !connection.pointee.isPaused
         {
@@ -239,11 +246,13 @@ struct Server: ~Copyable {
                 hold(connection)
                 return
             }
+            if connection.pointee.inputStart >= looked { looked = lookAhead(connection) }
             let start = connection.pointee.input + connection.pointee.inputStart
             switch parser.parse(start, connection.pointee.inputEnd - connection.pointee.inputStart) {
             case .command(let count, let bytes):
                 connection.pointee.inputStart += bytes
                 perform(connection, count)
+                if looked == Int.max { looked = connection.pointee.inputStart }
             case .empty(let bytes):
                 connection.pointee.inputStart += bytes
             case .incomplete(let more):
