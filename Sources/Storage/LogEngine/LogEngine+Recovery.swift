@@ -412,7 +412,7 @@ extension LogEngine {
                 rebasing: bytes[Format.recordHeaderBytes...].prefix(Int(repaired.keyLength)))
             let hash = hasher.hash(key)
             indexWriter.add(IndexEntry(repaired, hash, range.lowerBound, damaged: true))
-            guard hasNamespace(repaired.namespace) else { return }
+            guard repaired.namespace <= UInt32(LogLimits.namespacesMax) else { return }
             do throws(LogError) {
                 try put(repaired, key, hash, segment, range.lowerBound, damaged: true)
             } catch { failure = error }

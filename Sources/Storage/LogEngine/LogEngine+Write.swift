@@ -370,7 +370,12 @@ extension LogEngine {
                 if error == .full { try disk.sync(segments[last].file) }
             } catch let second {
                 if second == .crashed { throw .disk(.crashed) }
-                if readOnlyReason == nil, !plants(.keepRefused) { readOnlyReason = .syncFailed(second) }
+                if !plants(.keepRefused) {
+                    // Whether it is gone is not known now.
+                    if readOnlyReason == nil { readOnlyReason = .syncFailed(second) }
+                    turnFailure = .readOnly
+                    throw .readOnly
+                }
             }
             reserved = min(reserved, segments[last].length)
             throw failed(error)

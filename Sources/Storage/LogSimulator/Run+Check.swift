@@ -89,7 +89,7 @@ extension Run {
                 if namespace.settings.isFrozen {
                     // What cannot be read now may be read later.
                     let newest = namespace.keys[key].newest?.sequence ?? 0
-                    if lost.contains(where: { $0.lost.contains(newest) }) {
+                    if engine.report.damages.contains(where: { $0.lost.contains(newest) }) {
                         state.namespaces[index].keys[key].isUncertain = true
                     }
                     continue
