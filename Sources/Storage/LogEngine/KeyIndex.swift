@@ -10,16 +10,25 @@ struct KeyIndex: ~Copyable {
     private static let smallCapacityMax = 1024
 
     private struct Table {
-        /// The slot before the first one holds the count in its first word.
         var slots: UnsafeMutablePointer<Slot>
         var capacity: UInt32
+        private var entries: UInt16 = 0
         /// How many high bits all keys of this table share.
-        var depth: UInt32
+        private var shared: UInt16
+
+        init(slots: UnsafeMutablePointer<Slot>, capacity: UInt32, depth: Int) {
+            (self.slots, self.capacity, shared) = (slots, capacity, UInt16(truncatingIfNeeded: depth))
+        }
 
         @inline(__always)
         var count: Int {
-            get { UnsafeMutableRawPointer(slots - 1).load(as: Int.self) }
-            nonmutating set { UnsafeMutableRawPointer(slots - 1).storeBytes(of: newValue, as: Int.self) }
+            get { Int(entries) }
+            set { entries = UInt16(truncatingIfNeeded: newValue) }
+        }
+        @inline(__always)
+        var depth: Int {
+            get { Int(shared) }
+            set { shared = UInt16(truncatingIfNeeded: newValue) }
         }
         @inline(__always)
         var extent: Int { KeyIndex.extent(Int(capacity)) }
@@ -46,8 +55,8 @@ struct KeyIndex: ~Copyable {
         var position = 0
         while position < 1 << depth {
             let table = directory[position]
-            position += 1 << (depth - Int(table.depth))
-            if Int(table.capacity) <= Self.smallCapacityMax { (table.slots - 1).deallocate() }
+            position += 1 << (depth - table.depth)
+            if Int(table.capacity) <= Self.smallCapacityMax { table.slots.deallocate() }
         }
         directory.deallocate()
     }
@@ -57,22 +66,22 @@ struct KeyIndex: ~Copyable {
         capacity + (capacity <= smallCapacityMax ? 4 + capacity / 4 : 64)
     }
 
-    /// A capacity that so many entries fill to four fifths.
+    /// A capacity that so many entries fill to three quarters.
     private static func capacity(for count: Int) -> Int {
-        let wanted = count * 5 / 4 + 1
+        let wanted = count * 4 / 3 + 1
         let step = wanted <= smallCapacityMax ? 8 : 128
         return max(firstCapacity, (wanted + step - 1) / step * step)
     }
 
     private static func small(_ capacity: Int) -> Table {
-        let memory = UnsafeMutablePointer<Slot>.allocate(capacity: 1 + extent(capacity))
-        memory.initialize(repeating: Slot(), count: 1 + extent(capacity))
-        return Table(slots: memory + 1, capacity: UInt32(capacity), depth: 0)
+        let memory = UnsafeMutablePointer<Slot>.allocate(capacity: extent(capacity))
+        memory.initialize(repeating: Slot(), count: extent(capacity))
+        return Table(slots: memory, capacity: UInt32(capacity), depth: 0)
     }
 
-    private mutating func large(_ capacity: Int, depth: UInt32) -> Table {
+    private mutating func large(_ capacity: Int, depth: Int) -> Table {
         let memory = arena.block().bindMemory(to: Slot.self, capacity: SlotArena.blockBytes / MemoryLayout<Slot>.stride)
-        return Table(slots: memory + 1, capacity: UInt32(capacity), depth: depth)
+        return Table(slots: memory, capacity: UInt32(capacity), depth: depth)
     }
 
     @inline(__always)
@@ -101,13 +110,26 @@ struct KeyIndex: ~Copyable {
         return nil
     }
 
+    /// Reads what a search for a key will read. Many of these in a row overlap, while searches wait for memory one
+    /// after the other; the sum has no meaning, but has to be used.
+    @inline(__always)
+    func touch(_ hash: KeyHash) -> UInt64 {
+        let table = directory[position(hash.high)]
+        let slot = table.slots + table.home(hash.high)
+        return slot.pointee.inverse &+ (slot + 2).pointee.inverse
+    }
+
     /// Puts a slot whose key is not there yet.
     mutating func insert(_ slot: Slot) {
         precondition(!slot.isEmpty)
         while true {
             let at = position(slot.high)
-            let table = directory[at]
-            if (table.count + 1) * 10 <= Int(table.capacity) * 9, Self.place(slot, table) { break }
+            var table = directory[at]
+            if (table.count + 1) * 20 <= Int(table.capacity) * 17, Self.place(slot, table) {
+                table.count += 1
+                point(at, to: table)
+                break
+            }
             grow(at)
         }
         count += 1
@@ -125,7 +147,6 @@ struct KeyIndex: ~Copyable {
         guard free < end else { return false }
         if free > index { (slots + index + 1).update(from: slots + index, count: free - index) }
         slots[index] = slot
-        table.count += 1
         return true
     }
 
@@ -133,7 +154,7 @@ struct KeyIndex: ~Copyable {
     mutating func remove(_ hash: KeyHash) {
         guard let found = find(hash) else { return }
         let at = position(hash.high)
-        let table = directory[at]
+        var table = directory[at]
         let slots = table.slots
         let hole = found - slots
         var end = hole + 1
@@ -141,6 +162,7 @@ struct KeyIndex: ~Copyable {
         (slots + hole).update(from: slots + hole + 1, count: end - hole - 1)
         slots[end - 1] = Slot()
         table.count -= 1
+        point(at, to: table)
         count -= 1
         if table.capacity > Self.smallCapacityMax, table.count * 5 < Int(table.capacity) * 2 { shrink(at) }
     }
@@ -151,7 +173,7 @@ struct KeyIndex: ~Copyable {
         var position = 0
         while position < 1 << depth {
             let table = directory[position]
-            position += 1 << (depth - Int(table.depth))
+            position += 1 << (depth - table.depth)
             for index in 0..<table.extent where !table.slots[index].isEmpty {
                 total += index - table.home(table.slots[index].high)
             }
@@ -190,8 +212,8 @@ struct KeyIndex: ~Copyable {
             let old = table
             table = capacity <= Self.smallCapacityMax ? Self.small(capacity) : large(capacity, depth: old.depth)
             table.depth = old.depth
-            Self.copy(old, 0..<old.extent, to: table)
-            (old.slots - 1).deallocate()
+            table.count = Self.copy(old, 0..<old.extent, to: table)
+            old.slots.deallocate()
         } else {
             Self.spread(table.slots, from: table.extent, to: capacity, depth: table.depth)
             let isSmaller = capacity < Int(table.capacity)
@@ -202,20 +224,24 @@ struct KeyIndex: ~Copyable {
     }
 
     private static func release(_ table: Table) {
-        SlotArena.release(
-            UnsafeMutableRawPointer(table.slots - 1), from: (1 + table.extent) * MemoryLayout<Slot>.stride)
+        SlotArena.release(table.slots, from: table.extent * MemoryLayout<Slot>.stride)
     }
 
     /// Makes all entries of the directory that shared a table name its successor.
+    @inline(__always)
     private func point(_ at: Int, to table: Table) {
-        let span = 1 << (depth - Int(table.depth))
+        if table.depth == depth {
+            directory[at] = table
+            return
+        }
+        let span = 1 << (depth - table.depth)
         let start = at & ~(span - 1)
         for index in start..<start + span { directory[index] = table }
     }
 
     private mutating func split(_ at: Int) {
         var at = at
-        if Int(directory[at].depth) == depth {
+        if directory[at].depth == depth {
             widen()
             at *= 2
         }
@@ -234,21 +260,21 @@ struct KeyIndex: ~Copyable {
         let capacities = (
             Self.half(old, depth, 0..<middle, lower), Self.half(old, depth, middle..<old.extent, upper)
         )
-        let right = large(capacities.1, depth: depth)
-        Self.copy(old, middle..<old.extent, to: right)
+        var right = large(capacities.1, depth: depth)
+        right.count = Self.copy(old, middle..<old.extent, to: right)
         (old.slots + middle).update(repeating: Slot(), count: old.extent - middle)
         Self.spread(old.slots, from: old.extent, to: capacities.0, depth: depth)
-        let left = Table(slots: old.slots, capacity: UInt32(capacities.0), depth: depth)
+        var left = Table(slots: old.slots, capacity: UInt32(capacities.0), depth: depth)
         left.count = lower
         Self.release(left)
-        let span = 1 << (self.depth - Int(old.depth))
+        let span = 1 << (self.depth - old.depth)
         let start = at & ~(span - 1)
         point(start, to: left)
         point(start + span / 2, to: right)
     }
 
     /// The capacity for one half of a table that is split.
-    private static func half(_ table: Table, _ depth: UInt32, _ range: Range<Int>, _ count: Int) -> Int {
+    private static func half(_ table: Table, _ depth: Int, _ range: Range<Int>, _ count: Int) -> Int {
         var capacity = max(Self.capacity(for: count), smallCapacityMax + 128)
         while capacity < capacityMax, !fits(table, depth, UInt32(capacity), range) { capacity += 128 }
         return min(capacity, capacityMax)
@@ -266,7 +292,7 @@ struct KeyIndex: ~Copyable {
     }
 
     /// Whether some slots of a table would find room in one of another capacity or depth.
-    private static func fits(_ table: Table, _ depth: UInt32, _ capacity: UInt32, _ range: Range<Int>) -> Bool {
+    private static func fits(_ table: Table, _ depth: Int, _ capacity: UInt32, _ range: Range<Int>) -> Bool {
         let wanted = Table(slots: table.slots, capacity: capacity, depth: depth)
         var next = 0
         for index in range where !table.slots[index].isEmpty {
@@ -275,8 +301,8 @@ struct KeyIndex: ~Copyable {
         return next < wanted.extent - 1
     }
 
-    /// Copies some slots of a table to an empty one.
-    private static func copy(_ table: Table, _ range: Range<Int>, to target: Table) {
+    /// Copies some slots of a table to an empty one; returns how many.
+    private static func copy(_ table: Table, _ range: Range<Int>, to target: Table) -> Int {
         var next = 0
         var count = 0
         for index in range where !table.slots[index].isEmpty {
@@ -285,13 +311,13 @@ struct KeyIndex: ~Copyable {
             next = place + 1
             count += 1
         }
-        target.count = count
         precondition(next < target.extent)
+        return count
     }
 
     /// Moves slots within their memory to where another capacity wants them: first all to the end, then each to its
     /// place, which never lies behind where it waits.
-    private static func spread(_ slots: UnsafeMutablePointer<Slot>, from extent: Int, to capacity: Int, depth: UInt32) {
+    private static func spread(_ slots: UnsafeMutablePointer<Slot>, from extent: Int, to capacity: Int, depth: Int) {
         let wanted = Table(slots: slots, capacity: UInt32(capacity), depth: depth)
         let end = max(extent, wanted.extent)
         var write = end

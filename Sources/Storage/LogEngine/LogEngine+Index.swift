@@ -20,6 +20,8 @@ struct PlaceCache {
     var units: (position: Int, length: UInt64, list: [UInt32])?
     /// The position that `maintain` looks at next.
     var cursor = 0
+    /// What `KeyIndex.touch` read.
+    var warmth: UInt64 = 0
     /// The index that is being built.
     var build: IndexBuild?
 }

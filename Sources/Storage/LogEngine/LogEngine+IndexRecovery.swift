@@ -153,25 +153,48 @@ extension LogEngine {
     ) throws(LogError) {
         var reader = IndexReader(disk: disk, file: file, count: Int(index.count))
         var other = 0
-        while let entry = try reader.nextEntry() {
-            if entry.isOther {
-                try apply(record: others[other], position, entry.offset)
-                other += 1
-            } else if isKnown(entry) {
-                // Its table was on stable storage behind this record.
-            } else if needsKey(entry) {
-                guard let header = try head(entry, position) else {
-                    throw .corrupt(segment: segments[position].number, offset: entry.offset)
+        while let (entries, count) = try reader.block() {
+            places.warmth &+= warm(entries, count)
+            for number in 0..<count {
+                let entry = IndexEntry(entries + number * IndexEntry.bytes)
+                if entry.isOther {
+                    try apply(record: others[other], position, entry.offset)
+                    other += 1
+                } else {
+                    try apply(entry, position)
                 }
-                try apply(header, scratch, nil, position, entry.offset)
-            } else {
-                try put(
-                    entry.record, .init(start: nil, count: 0), entry.hash, position, entry.offset, damaged: false)
+                nextSequence = entry.sequence + 1
+                report.records += 1
             }
-            nextSequence = entry.sequence + 1
-            report.records += 1
-            if undo.count >= 1024 || modeUndo.count >= 1024 { clearUndo() }
+            clearUndo()
         }
+    }
+
+    @inline(__always)
+    private mutating func apply(_ entry: IndexEntry, _ position: Int) throws(LogError) {
+        // The table of a sequential namespace was on stable storage behind this record.
+        if isKnown(entry) { return }
+        if needsKey(entry) {
+            guard let header = try head(entry, position) else {
+                throw .corrupt(segment: segments[position].number, offset: entry.offset)
+            }
+            try apply(header, scratch, nil, position, entry.offset)
+        } else {
+            try put(entry.record, .init(start: nil, count: 0), entry.hash, position, entry.offset, damaged: false)
+        }
+    }
+
+    /// Brings the slots of some entries near, all at once.
+    private func warm(_ entries: UnsafeRawPointer, _ count: Int) -> UInt64 {
+        var sum: UInt64 = 0
+        for number in 0..<count {
+            let entry = IndexEntry(entries + number * IndexEntry.bytes)
+            guard !entry.isOther, hasNamespace(entry.namespace), let state = namespaces[Int(entry.namespace)],
+                state.pointee.isHashed
+            else { continue }
+            sum &+= state.pointee.index.touch(entry.hash)
+        }
+        return sum
     }
 
     private mutating func apply(record: [UInt8], _ position: Int, _ offset: UInt64) throws(LogError) {
@@ -225,6 +248,7 @@ extension LogEngine {
 /// Reads the entries of an `.index` file one after the other.
 struct IndexReader: ~Copyable {
     private static let windowBytes = 1 << 20
+    private static let blockEntries = 64
     let disk: any Disk
     let file: DiskFile
     let count: Int
@@ -249,9 +273,14 @@ struct IndexReader: ~Copyable {
         return entry
     }
 
-    @inline(__always)
-    mutating func nextEntry() throws(LogError) -> IndexEntry? {
-        do throws(DiskError) { return try next() } catch { throw .disk(error) }
+    /// The next entries, a few at a time; valid until the next call.
+    mutating func block() throws(LogError) -> (entries: UnsafeRawPointer, count: Int)? {
+        guard position < count else { return nil }
+        do throws(DiskError) { if position >= windowEnd { try fill() } } catch { throw .disk(error) }
+        let entries = UnsafeRawPointer(window + (position - windowStart) * IndexEntry.bytes)
+        let found = min(Self.blockEntries, windowEnd - position)
+        position += found
+        return (entries, found)
     }
 
     private mutating func fill() throws(DiskError) {

@@ -299,13 +299,11 @@ extension LogEngine {
     private mutating func roll() throws(LogError) {
         try writePending()
         let last = segments[active]
-        if isDirty, !plants(.rollWithoutSync) { try syncSegment() }
+        // One sync for what is written and for the length.
+        do throws(DiskError) { try disk.truncate(last.file, length: last.length) } catch { throw failed(error) }
+        reserved = last.length
+        if !plants(.rollWithoutSync) { try syncSegment() }
         beginTurn()
-        do throws(DiskError) {
-            try disk.truncate(last.file, length: last.length)
-            reserved = last.length
-            if !plants(.rollWithoutSync) { try disk.sync(last.file) }
-        } catch { throw failed(error) }
         try startSegment(number: last.number + 1)
     }
 
@@ -381,6 +379,7 @@ extension LogEngine {
             throw failed(error)
         }
         segments[last].length += UInt64(pendingCount)
+        writtenBytes &+= UInt64(pendingCount)
         pendingCount = 0
     }
 

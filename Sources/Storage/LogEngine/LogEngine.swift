@@ -51,6 +51,8 @@ public struct LogEngine: ~Copyable {
     var pending: UnsafeMutableRawPointer
     var pendingCount = 0
     var pendingCapacity: Int
+    /// Bytes that this process has written to segments.
+    public internal(set) var writtenBytes: UInt64 = 0
     /// Bytes of the active segment that cannot lack space.
     var reserved: UInt64 = 0
     /// The next record's sequence number.
@@ -155,6 +157,12 @@ public struct LogEngine: ~Copyable {
     /// Where the next record will stand.
     public var endOfLog: (segment: UInt64, offset: UInt64) {
         (segments[active].number, segments[active].length + UInt64(pendingCount))
+    }
+
+    /// Bytes that still fit in the active segment.
+    public var roomInSegment: UInt64 {
+        let end = segments.isEmpty ? 0 : segments[active].length
+        return UInt64(options.segmentBytes) - min(end, UInt64(options.segmentBytes))
     }
 
     /// Whether something was written that is not yet on stable storage.

@@ -4,7 +4,7 @@ import Glibc
 /// that were touched take memory. So a table grows without a copy beside it and without holes between tables.
 struct SlotArena: ~Copyable {
     static let pageBytes = 4096
-    /// A table of 4096 slots, the one before it that holds its count, and what may overflow behind it.
+    /// A table of 4096 slots, and what may overflow behind it.
     static let blockBytes = 33 * pageBytes
     /// Blocks of the largest mapping: the kernel allows some ten thousand mappings.
     private static let regionBlocksMax = 64

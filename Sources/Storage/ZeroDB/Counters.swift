@@ -10,6 +10,8 @@ struct Counters {
     var corruptReads: UInt64 = 0
     var refusedFull: UInt64 = 0
     var turns: UInt64 = 0
+    /// The longest time between two looks at the clients.
+    var turnNanosecondsMax: UInt64 = 0
     var syncs: UInt64 = 0
     var syncNanoseconds: UInt64 = 0
     var syncNanosecondsMax: UInt64 = 0

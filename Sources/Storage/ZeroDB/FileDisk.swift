@@ -24,6 +24,9 @@ final class FileDisk: Disk {
 
     let directory: String
     private let mapBytes: Int
+    /// What all views may have of memory: their pages count as this process's.
+    private let mappedBytesMax: Int
+    private var mappedCount = 0
     private var files: [Open] = []
     private var table: UnsafeMutablePointer<(descriptor: Int32, mapped: UnsafeRawPointer?)>
     private var tableCapacity = 16
@@ -34,6 +37,7 @@ final class FileDisk: Disk {
         self.directory = directory
         self.isReadOnly = isReadOnly
         mapBytes = segmentBytes
+        mappedBytesMax = MemoryLimit.bytes / 4
         table = .allocate(capacity: tableCapacity)
     }
 
@@ -60,11 +64,32 @@ final class FileDisk: Disk {
             descriptor = zg_open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0)
         }
         if descriptor < 0 { throw Self.error(descriptor) }
-        let mapped = zg_db_map(descriptor, mapBytes)
+        let mapped = name.hasSuffix(".segment") ? map(descriptor) : nil
         files.append(Open(descriptor: descriptor, name: name, isNamed: !create, mapped: mapped))
         if files.count > tableCapacity { growTable() }
         (table + files.count - 1).initialize(to: (descriptor, mapped))
         return DiskFile(number: files.count - 1)
+    }
+
+    /// A view, if views may have so much memory; the oldest one makes room. What has none is read by system calls.
+    private func map(_ descriptor: Int32) -> UnsafeRawPointer? {
+        guard mapBytes <= mappedBytesMax else { return nil }
+        while (mappedCount + 1) * mapBytes > mappedBytesMax,
+            let oldest = files.firstIndex(where: { $0.mapped != nil })
+        {
+            unmap(oldest)
+        }
+        guard let mapped = zg_db_map(descriptor, mapBytes) else { return nil }
+        mappedCount += 1
+        return mapped
+    }
+
+    private func unmap(_ number: Int) {
+        guard let mapped = files[number].mapped else { return }
+        zg_db_unmap(mapped, mapBytes)
+        files[number].mapped = nil
+        table[number].mapped = nil
+        mappedCount -= 1
     }
 
     func remove(_ name: String) throws(DiskError) {
@@ -74,9 +99,9 @@ final class FileDisk: Disk {
 
     func close(_ file: DiskFile) {
         guard files[file.number].descriptor >= 0 else { return }
-        zg_db_unmap(files[file.number].mapped, mapBytes)
+        unmap(file.number)
         _ = Glibc.close(files[file.number].descriptor)
-        (files[file.number].descriptor, files[file.number].mapped) = (-1, nil)
+        files[file.number].descriptor = -1
         table[file.number] = (-1, nil)
     }
 

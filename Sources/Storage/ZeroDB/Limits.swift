@@ -43,6 +43,8 @@ enum Limits {
     static let replicaPositionIdle: UInt64 = 1_000_000_000
     /// How long a stop in order waits for replicas to take the last records.
     static let replicaDrain: UInt64 = 1_000_000_000
+    /// Bytes written after which a background sync begins at once: the disk takes them in some tens of milliseconds.
+    static let unsyncedBytes: UInt64 = 16 << 20
     /// Time between background syncs with `--sync none`, so that the end of the log stays short of days.
     static let lazySyncNanoseconds: UInt64 = 30_000_000_000
     /// Keys of one RANGE or PREFIX reply unless it says how many.

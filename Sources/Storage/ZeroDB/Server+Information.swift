@@ -65,6 +65,7 @@ extension Server {
             ("keyspace_misses", "\(counters.misses)"), ("errors", "\(counters.errors)"),
             ("protocol_errors", "\(counters.protocolErrors)"), ("corrupt_reads", "\(counters.corruptReads)"),
             ("refused_no_space", "\(counters.refusedFull)"), ("turns", "\(counters.turns)"),
+            ("turn_microseconds_max", "\(counters.turnNanosecondsMax / 1000)"),
             ("syncs", "\(counters.syncs)"), ("sync_microseconds_total", "\(counters.syncNanoseconds / 1000)"),
             ("sync_microseconds_max", "\(counters.syncNanosecondsMax / 1000)"),
         ]

@@ -74,6 +74,8 @@ struct Server: ~Copyable {
     let started: UInt64
     var lastWrite: UInt64 = 0
     var lastSync: UInt64 = 0
+    /// What had been written when a background sync was last begun.
+    var syncedBytes: UInt64 = 0
     var lastMaintenance: UInt64 = 0
     /// Whether the engine has work that nobody waits for.
     var hasWork = false
@@ -154,6 +156,8 @@ struct Server: ~Copyable {
             tendUpstream()
             housekeeping()
             maintain(isIdle: count == 0 && waiting.isEmpty)
+            counters.turnNanosecondsMax = max(
+                counters.turnNanosecondsMax, elapsed(Int64(truncatingIfNeeded: monotonic)))
         }
         stop()
     }
@@ -423,11 +427,15 @@ struct Server: ~Copyable {
 
     private mutating func backgroundSync() {
         let interval = settings.sync == .interval ? settings.syncMilliseconds * 1_000_000 : Limits.lazySyncNanoseconds
-        guard syncingSequence == nil, monotonic &- lastSync >= interval, let wanted = engine.backgroundSync else {
-            return
-        }
+        // Much that is not on stable storage makes the end of a segment slow, which waits for all of it.
+        let isMuch =
+            engine.writtenBytes &- syncedBytes
+            >= (engine.roomInSegment < Limits.unsyncedBytes ? Limits.unsyncedBytes / 8 : Limits.unsyncedBytes)
+        guard syncingSequence == nil, isMuch || monotonic &- lastSync >= interval, let wanted = engine.backgroundSync
+        else { return }
         guard let syncer, zg_db_syncer_submit(syncer, disk.descriptor(wanted.file)) == 0 else { return }
         lastSync = monotonic
+        syncedBytes = engine.writtenBytes
         syncingSequence = wanted.sequence
     }
 
