@@ -309,3 +309,46 @@ def test_damage_is_found_by_parts_and_proofs(server):
     for words in (("GET", "v", "FROM", 0, "TO", 10), ("PROOF", "v", 0)):
         with pytest.raises(redis.ResponseError, match="CORRUPT|segment"):
             client.execute_command(*words)
+
+
+def test_a_transaction_has_a_bounded_reply(server):
+    client = server.client()
+    client.set("v", b"\0" * (8 << 20))
+    with client.pipeline() as pipe:
+        for _ in range(10):
+            pipe.get("v")
+        pipe.set("w", 1)
+        with pytest.raises(redis.ResponseError, match="larger"):
+            pipe.execute()
+    assert client.get("w") is None and client.ping()
+
+
+def test_modes_survive_export_and_import(server):
+    admin = server.client()
+    for name, mode in (("o", "ordered"), ("s", "seq")):
+        admin.execute_command("NSNEW", name, "MODE", mode)
+    ordered, sequential = server.client("o"), server.client("s")
+    for n in range(50):
+        ordered.set(f"key {n % 37}", n)
+        sequential.execute_command("SET", "", f"value {n}")
+    for n in (0, 1, 20, 49):
+        sequential.delete(n.to_bytes(8, "little"))
+    wanted = [(n.to_bytes(8, "little"), b"value %d" % n) for n in range(50) if n not in (0, 1, 20, 49)]
+    stream = subprocess.run([BIN, "export", server.folder / "s"], stdout=subprocess.PIPE, check=True).stdout
+    other = Server()
+    subprocess.run([BIN, "import", other.folder / "s"], input=stream, check=True)
+    server.stop()
+    whole = subprocess.run([BIN, "export", server.folder / "data"], stdout=subprocess.PIPE, check=True).stdout
+    shutil.rmtree(server.folder / "data")
+    subprocess.run([BIN, "import", server.folder / "data"], input=whole, check=True)
+    server.start()
+    try:
+        for where, following in ((other, 49), (server, 50)):
+            ids = where.client("s")
+            assert [(key, ids.get(key)) for key in ids.scan_iter(count=7)] == wanted
+            assert ids.execute_command("SET", "", "x") == following.to_bytes(8, "little")
+            keys = pages(where.client("o"), "RANGE", "-", "+")[0]
+            assert keys == sorted(f"key {n}".encode() for n in range(37))
+    finally:
+        other.stop(signal.SIGKILL)
+        shutil.rmtree(other.folder)

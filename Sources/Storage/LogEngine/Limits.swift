@@ -18,6 +18,8 @@ public enum LogLimits {
     public static let namespacesMax = 1 << 20
     /// Ids of a sequential namespace: more than any device holds, few enough that a table's size can be computed.
     public static let idsMax: UInt64 = 1 << 40
+    /// Ids that an import may leave out at once: 400 MB of the table.
+    public static let idsSkippedMax: UInt64 = 1 << 24
     /// Damages that are remembered one by one; more are only counted.
     public static let damagesMax = 1024
     /// Bytes that wait in memory before they are written even though the turn goes on.

@@ -28,11 +28,9 @@ extension LogEngine {
         _ state: UnsafeMutablePointer<NamespaceState>, _ key: UnsafeRawBufferPointer, _ slot: Slot
     ) throws(LogError) {
         if let ordered = state.pointee.ordered {
-            let before = ordered.index.find(key) ?? Slot()
-            if isRecovering, before.sequence > slot.sequence { return }
+            guard let before = ordered.index.put(key, slot, unlessNewer: isRecovering) else { return }
             modeUndo.note(state.pointee.id, key, before)
             account(state, before, slot)
-            ordered.index.put(key, slot)
             return
         }
         guard let table = state.pointee.table, let id = Self.id(key) else { return }
@@ -110,14 +108,34 @@ extension LogEngine {
         _ namespace: UInt32, _ value: UnsafeRawBufferPointer, epoch: UInt64 = 0, time: UInt64
     ) throws(LogError) -> (id: UInt64, sequence: UInt64) {
         let state = try writable(namespace, epoch)
-        guard let table = state.pointee.table, value.count <= LogLimits.valueBytesMax else { throw .tooLarge }
+        guard let table = state.pointee.table else { throw .tooLarge }
+        let id = table.nextId
+        return (id, try add(state, table, id, value, previous: 0, time: time))
+    }
+
+    /// Sets a key as it was elsewhere; in a sequential namespace that may be an id that was not given here yet.
+    @discardableResult
+    public mutating func restore(
+        _ namespace: UInt32, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, time: UInt64
+    ) throws(LogError) -> UInt64 {
+        let state = try writable(namespace, .max)
+        guard let table = state.pointee.table else { return try set(namespace, key, value, time: time) }
+        guard let id = Self.id(key), id < table.nextId &+ LogLimits.idsSkippedMax else { throw .unknownId }
+        let slot = try modeSlot(state, key)
+        if let slot, !slot.isTombstone { return try set(namespace, key, value, time: time) }
+        return try add(state, table, id, value, previous: slot?.sequence ?? 0, time: time)
+    }
+
+    private mutating func add(
+        _ state: UnsafeMutablePointer<NamespaceState>, _ table: SequentialTable, _ id: UInt64,
+        _ value: UnsafeRawBufferPointer, previous: UInt64, time: UInt64
+    ) throws(LogError) -> UInt64 {
+        guard value.count <= LogLimits.valueBytesMax, id < LogLimits.idsMax else { throw .tooLarge }
         let limit = state.pointee.settings.maxSize
         if limit != 0, state.pointee.liveBytes + UInt64(8 + value.count) > limit { throw .quota }
-        let id = table.nextId
-        guard id < LogLimits.idsMax else { throw .tooLarge }
         try table.prepare(id)
         var record = RecordHeader()
-        (record.type, record.namespace) = (RecordType.value, namespace)
+        (record.type, record.namespace, record.previous) = (RecordType.value, state.pointee.id, previous)
         var failure: LogError?
         withUnsafeBytes(of: id.littleEndian) { key in
             do throws(LogError) {
@@ -126,7 +144,7 @@ extension LogEngine {
             } catch { failure = error }
         }
         if let failure { throw failure }
-        return (id, record.sequence)
+        return record.sequence
     }
 
     /// Whether a namespace gives its keys itself.

@@ -53,7 +53,9 @@ extension LogEngine {
 
     private mutating func judge(_ state: UnsafeMutablePointer<NamespaceState>) throws(LogError) {
         guard let table = state.pointee.table, !inDoubt.contains(state.pointee.id) else { return }
-        if try !count(state, table) { inDoubt.insert(state.pointee.id) }
+        if try count(state, table) { return }
+        // On a medium that cannot be written a table cannot be made; the other namespaces are served.
+        if readOnlyReason != nil { state.pointee.settings.refuse() } else { inDoubt.insert(state.pointee.id) }
     }
 
     /// Reads all of a table and sets the namespace's counters; false if something in it cannot be right.

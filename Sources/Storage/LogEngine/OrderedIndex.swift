@@ -62,8 +62,10 @@ struct OrderedIndex: ~Copyable {
         return isEqual ? Slot(ordered: leaf.payload(index), keyLength: key.count) : nil
     }
 
-    /// Puts a slot in the place of the key's former one, or in a new place.
-    mutating func put(_ key: UnsafeRawBufferPointer, _ slot: Slot) {
+    /// Puts a slot in the place of the key's former one, which is returned, or in a new place. With `unlessNewer` a
+    /// former one of a higher sequence number stays; then nil.
+    @discardableResult
+    mutating func put(_ key: UnsafeRawBufferPointer, _ slot: Slot, unlessNewer: Bool = false) -> Slot? {
         var payload: (UInt64, UInt64, UInt64) = (0, 0, 0)
         withUnsafeMutableBytes(of: &payload) { bytes in
             if let base = bytes.baseAddress { slot.storeOrdered(base) }
@@ -72,8 +74,10 @@ struct OrderedIndex: ~Copyable {
             descend(key)
             let (index, isEqual) = leaf.lowerBound(key)
             if isEqual {
+                let before = Slot(ordered: leaf.payload(index), keyLength: key.count)
+                if unlessNewer, before.sequence > slot.sequence { return nil }
                 slot.storeOrdered(leaf.payload(index))
-                return
+                return before
             }
             path[depth - 1].index = index
             let leaf = leaf
@@ -83,7 +87,7 @@ struct OrderedIndex: ~Copyable {
             }
             if isIn {
                 count += 1
-                return
+                return Slot()
             }
             makeRoom(key)
         }
@@ -210,7 +214,8 @@ struct OrderedIndex: ~Copyable {
         let at = depth - 1
         let isLast = (0..<at).allSatisfy { path[$0].index == path[$0].node.count - 1 }
         if isLast, path[at].index == path[at].node.count {
-            // Behind the last key of all: the next ones will be too.
+            // Behind the last key of all: the next ones will be too. What all its keys share is known only now.
+            if tighten(path[at].node) { return }
             let right = makeNode(level: 0)
             let last = path[at].node.copyKey(path[at].node.count - 1, into: self.key)
             let border = Self.border(UnsafeRawBufferPointer(start: self.key, count: last), key)
@@ -219,6 +224,15 @@ struct OrderedIndex: ~Copyable {
         }
         if at > 0, share(at, with: path[at - 1].index + 1) || share(at, with: path[at - 1].index - 1) { return }
         split(at)
+    }
+
+    /// Keeps what all keys of a leaf begin with only once; false if that frees next to nothing.
+    private func tighten(_ node: OrderedNode) -> Bool {
+        let gain = (node.longestPrefix(0..<node.count) - node.prefixLength) * node.count
+        guard gain >= 256 else { return false }
+        spare.take(from: node, 0..<node.count)
+        node.copy(spare)
+        return true
     }
 
     private mutating func makeNode(level: Int) -> OrderedNode {

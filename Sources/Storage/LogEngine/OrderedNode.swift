@@ -5,13 +5,17 @@ import Glibc
 /// One node of an `OrderedIndex`: raw memory that holds keys in order, each with a few bytes of payload.
 ///
 /// Layout: a header of 8 bytes (count u16, start of the heap u16, dead bytes of the heap u16, length of the prefix u8,
-/// level u8), the offsets of the entries (u16 each), free space, the heap of entries, and at the very end the bytes
-/// with which all keys begin. An entry is the length of the key's rest (u8), the payload, the rest. In a node above
-/// the leaves the first key is not looked at: it stands for everything below the second.
+/// level u8), one place for each entry (its offset u16, its head u16), free space, the heap of entries, and at the very
+/// end the bytes with which all keys begin. What follows these in a key is its rest: the first two bytes of it are the
+/// head, a number in the order of keys, so that a search seldom leaves the places; an entry is the length of the
+/// rest (u8), the payload, and the rest behind the head. In a node above the leaves the first key is not looked at: it
+/// stands for everything below the second.
 struct OrderedNode {
     /// With the allocator's own bytes a page.
     static let bytes = 4080
     static let headerBytes = 8
+    private static let placeBytes = 4
+    private static let headLength = 2
     static let leafPayload = 18
     static let childPayload = 8
 
@@ -57,18 +61,32 @@ struct OrderedNode {
     private var prefix: UnsafeMutableRawPointer { base + (Self.bytes - prefixLength) }
 
     /// Bytes in use.
-    var used: Int { Self.headerBytes + 2 * count + (Self.bytes - heapStart) - dead }
+    var used: Int { Self.headerBytes + Self.placeBytes * count + (Self.bytes - heapStart) - dead }
 
     // MARK: Entries
 
     @inline(__always)
-    private func entry(_ index: Int) -> UnsafeMutableRawPointer {
-        base + Int(base.load(fromByteOffset: Self.headerBytes + 2 * index, as: UInt16.self))
-    }
+    private func place(_ index: Int) -> UnsafeMutableRawPointer { base + Self.headerBytes + Self.placeBytes * index }
+    @inline(__always)
+    private func entry(_ index: Int) -> UnsafeMutableRawPointer { base + Int(place(index).load(as: UInt16.self)) }
+    @inline(__always)
+    private func head(_ index: Int) -> UInt16 { place(index).load(fromByteOffset: 2, as: UInt16.self) }
     @inline(__always)
     private func restLength(_ index: Int) -> Int { Int(entry(index).load(as: UInt8.self)) }
+    /// The rest behind the head.
     @inline(__always)
-    private func rest(_ index: Int) -> UnsafeMutableRawPointer { entry(index) + 1 + payloadBytes }
+    private func tail(_ index: Int) -> UnsafeMutableRawPointer { entry(index) + 1 + payloadBytes }
+    @inline(__always)
+    private static func tailLength(_ rest: Int) -> Int { max(0, rest - headLength) }
+    private func entryBytes(_ index: Int) -> Int { 1 + payloadBytes + Self.tailLength(restLength(index)) }
+
+    /// The first bytes of a rest as a number; those that it does not have are zero.
+    @inline(__always)
+    private static func head(_ rest: UnsafeRawPointer, _ count: Int) -> UInt16 {
+        if count >= 2 { return UInt16(bigEndian: rest.loadUnaligned(as: UInt16.self)) }
+        return count == 1 ? UInt16(rest.load(as: UInt8.self)) << 8 : 0
+    }
+
     /// The payload of an entry, to be read and written in place.
     @inline(__always)
     func payload(_ index: Int) -> UnsafeMutableRawPointer { entry(index) + 1 }
@@ -80,13 +98,17 @@ struct OrderedNode {
 
     func keyLength(_ index: Int) -> Int { prefixLength + restLength(index) }
 
-    /// Copies an entry's key to where 255 bytes of room are; returns its length.
+    /// Copies an entry's key to where 256 bytes of room are; returns its length.
     @discardableResult
     func copyKey(_ index: Int, into target: UnsafeMutableRawPointer) -> Int {
-        target.copyMemory(from: prefix, byteCount: prefixLength)
+        let shared = prefixLength
+        target.copyMemory(from: prefix, byteCount: shared)
         let count = restLength(index)
-        (target + prefixLength).copyMemory(from: rest(index), byteCount: count)
-        return prefixLength + count
+        let first = head(index)
+        if count > 0 { target.storeBytes(of: UInt8(first >> 8), toByteOffset: shared, as: UInt8.self) }
+        if count > 1 { target.storeBytes(of: UInt8(first & 0xff), toByteOffset: shared + 1, as: UInt8.self) }
+        (target + shared + Self.headLength).copyMemory(from: tail(index), byteCount: Self.tailLength(count))
+        return shared + count
     }
 
     /// The first entry whose key is not below a key, and whether it is that key. Entries before `from` are not looked
@@ -100,11 +122,19 @@ struct OrderedNode {
             if order < 0 || key.count < shared { return (from, false) }
         }
         let (wanted, wantedCount) = (bytes + shared, key.count - shared)
+        let wantedHead = Self.head(wanted, wantedCount)
+        let wantedTail = Self.tailLength(wantedCount)
         var (low, high) = (from, count)
         while low < high {
             let middle = (low + high) >> 1
+            let first = head(middle)
+            if first != wantedHead {
+                if first < wantedHead { low = middle + 1 } else { high = middle }
+                continue
+            }
             let length = restLength(middle)
-            var order = memcmp(rest(middle), wanted, min(length, wantedCount))
+            let both = min(Self.tailLength(length), wantedTail)
+            var order = both == 0 ? 0 : memcmp(tail(middle), wanted + Self.headLength, both)
             if order == 0 { order = length < wantedCount ? -1 : (length > wantedCount ? 1 : 0) }
             if order == 0 { return (middle, true) }
             if order < 0 { low = middle + 1 } else { high = middle }
@@ -128,35 +158,45 @@ struct OrderedNode {
         let shared = isUnread ? prefixLength : sharedPrefix(key)
         if shared < prefixLength {
             let grown = used + (prefixLength - shared) * (count - 1)
-            guard grown + 3 + payloadBytes + key.count - shared <= Self.bytes else { return false }
+            guard grown + 5 + payloadBytes + key.count - shared <= Self.bytes else { return false }
             spare.take(from: self, 0..<count, prefix: shared)
             copy(spare)
         }
         let restCount = isUnread ? 0 : key.count - prefixLength
-        let size = 1 + payloadBytes + restCount
-        if heapStart - Self.headerBytes - 2 * count < size + 2 {
-            guard used + size + 2 <= Self.bytes else { return false }
+        let size = 1 + payloadBytes + Self.tailLength(restCount)
+        if heapStart - Self.headerBytes - Self.placeBytes * count < size + Self.placeBytes {
+            guard used + size + Self.placeBytes <= Self.bytes else { return false }
             spare.take(from: self, 0..<count, prefix: prefixLength)
             copy(spare)
         }
         let at = heapStart - size
         heapStart = at
-        (base + at).storeBytes(of: UInt8(truncatingIfNeeded: restCount), as: UInt8.self)
-        (base + at + 1).copyMemory(from: payload, byteCount: payloadBytes)
-        if restCount > 0, let bytes = key.baseAddress {
-            (base + at + 1 + payloadBytes).copyMemory(from: bytes + prefixLength, byteCount: restCount)
-        }
-        let slot = base + Self.headerBytes + 2 * index
-        memmove(slot + 2, slot, 2 * (count - index))
-        slot.storeBytes(of: UInt16(truncatingIfNeeded: at), as: UInt16.self)
+        let slot = place(index)
+        memmove(slot + Self.placeBytes, slot, Self.placeBytes * (count - index))
         count += 1
+        write(
+            index, at, payload, (key.baseAddress ?? UnsafeRawPointer(base)) + (isUnread ? 0 : prefixLength), restCount)
         return true
     }
 
+    /// Writes an entry and its place.
+    private func write(
+        _ index: Int, _ at: Int, _ payload: UnsafeRawPointer, _ rest: UnsafeRawPointer, _ restCount: Int
+    ) {
+        (base + at).storeBytes(of: UInt8(truncatingIfNeeded: restCount), as: UInt8.self)
+        (base + at + 1).copyMemory(from: payload, byteCount: payloadBytes)
+        if restCount > Self.headLength {
+            (base + at + 1 + payloadBytes).copyMemory(
+                from: rest + Self.headLength, byteCount: restCount - Self.headLength)
+        }
+        place(index).storeBytes(of: UInt16(truncatingIfNeeded: at), as: UInt16.self)
+        place(index).storeBytes(of: Self.head(rest, restCount), toByteOffset: 2, as: UInt16.self)
+    }
+
     func remove(at index: Int) {
-        dead += 1 + payloadBytes + restLength(index)
-        let slot = base + Self.headerBytes + 2 * index
-        memmove(slot, slot + 2, 2 * (count - index - 1))
+        dead += entryBytes(index)
+        let slot = place(index)
+        memmove(slot, slot + Self.placeBytes, Self.placeBytes * (count - index - 1))
         count -= 1
     }
 
@@ -182,7 +222,7 @@ struct OrderedNode {
     func middle() -> Int {
         var sum = 0
         for index in 0..<count {
-            sum += 3 + payloadBytes + restLength(index)
+            sum += Self.placeBytes + entryBytes(index)
             if sum * 2 >= used { return max(1, min(index + 1, count - 1)) }
         }
         return max(1, count - 1)
@@ -191,51 +231,37 @@ struct OrderedNode {
     private func take(from other: OrderedNode, _ range: Range<Int>, prefix length: Int) {
         clear(level: other.level)
         prefixLength = length
-        var at = Self.bytes - length
-        let source = other.prefixLength
-        if length > 0, let first = range.first(where: { other.isLeaf || $0 > range.lowerBound }) {
-            // The other's prefix, and as much of a key's rest as all keys share beyond it.
-            (base + at).copyMemory(from: other.prefix, byteCount: min(length, source))
-            if length > source { (base + at + source).copyMemory(from: other.rest(first), byteCount: length - source) }
-        }
-        var index = 0
-        for from in range {
-            let isUnread = !other.isLeaf && from == range.lowerBound
-            let restCount = isUnread ? 0 : other.restLength(from) + source - length
-            at -= 1 + payloadBytes + restCount
-            (base + at).storeBytes(of: UInt8(truncatingIfNeeded: restCount), as: UInt8.self)
-            (base + at + 1).copyMemory(from: other.payload(from), byteCount: payloadBytes)
-            if !isUnread {
-                let target = base + at + 1 + payloadBytes
-                if length < source { target.copyMemory(from: other.prefix + length, byteCount: source - length) }
-                let skipped = max(0, length - source)
-                (target + max(0, source - length)).copyMemory(
-                    from: other.rest(from) + skipped, byteCount: other.restLength(from) - skipped)
+        withUnsafeTemporaryAllocation(byteCount: 256, alignment: 16) { buffer in
+            guard let key = buffer.baseAddress else { return }
+            if length > 0, let last = range.last {
+                other.copyKey(last, into: key)
+                prefix.copyMemory(from: last == range.lowerBound ? other.prefix : key, byteCount: length)
             }
-            let slot = base + Self.headerBytes + 2 * index
-            slot.storeBytes(of: UInt16(truncatingIfNeeded: at), as: UInt16.self)
-            index += 1
+            var at = Self.bytes - length
+            count = range.count
+            for (index, from) in range.enumerated() {
+                let isUnread = !other.isLeaf && from == range.lowerBound
+                let restCount = isUnread ? 0 : other.copyKey(from, into: key) - length
+                at -= 1 + payloadBytes + Self.tailLength(restCount)
+                write(index, at, other.payload(from), key + (isUnread ? 0 : length), restCount)
+            }
+            heapStart = at
         }
-        count = index
-        heapStart = at
     }
 
     /// The bytes that all keys of a range begin with.
-    private func longestPrefix(_ range: Range<Int>) -> Int {
+    func longestPrefix(_ range: Range<Int>) -> Int {
         let first = isLeaf ? range.lowerBound : range.lowerBound + 1
         guard first < range.upperBound else { return isLeaf || range.isEmpty ? 0 : prefixLength }
-        let last = range.upperBound - 1
         // One key alone would be all prefix, and the next one would have to take that back.
-        if first == last { return prefixLength }
-        let limit = min(restLength(first), restLength(last))
-        let (one, two) = (rest(first), rest(last))
-        var same = 0
-        while same < limit,
-            one.load(fromByteOffset: same, as: UInt8.self) == two.load(fromByteOffset: same, as: UInt8.self)
-        {
-            same += 1
+        if first == range.upperBound - 1 { return prefixLength }
+        return withUnsafeTemporaryAllocation(byteCount: 512, alignment: 16) { buffer in
+            guard let one = buffer.baseAddress else { return prefixLength }
+            let limit = min(copyKey(first, into: one), copyKey(range.upperBound - 1, into: one + 256))
+            var same = prefixLength
+            while same < limit, buffer[same] == buffer[256 + same] { same += 1 }
+            return same
         }
-        return prefixLength + same
     }
 
     /// How much of the prefix a key begins with.

@@ -160,6 +160,7 @@ extension Server {
     ) -> String? {
         transaction.bytes.withUnsafeBytes { bytes in
             let empty = UnsafeRawPointer(keyBuffer)
+            let start = connection.pointee.outputEnd
             var at = 0
             for (command, ends) in transaction.commands {
                 for (index, end) in ends.enumerated() {
@@ -171,6 +172,9 @@ extension Server {
                 let reply = connection.pointee.outputEnd
                 counters.commands[Int(command.rawValue)] += 1
                 performOther(connection, command, ends.count)
+                if connection.pointee.outputEnd - start > Limits.replyBytesMax {
+                    return "the reply would be larger than \(Limits.replyBytesMax) bytes"
+                }
                 if counters.errors != errors { return Self.line(connection, reply) }
                 if command == .set, Self.isNull(connection, reply) { return "the condition of a SET does not hold" }
             }

@@ -140,6 +140,10 @@ struct DirectorySink: ~Copyable {
         if let id = engine.namespace(named: frame.key) {
             // The own `default` of a new device; whatever else is there is not mixed with what comes.
             guard try engine.entryCount(id) == 0 else { throw .namespaceExists }
+            if var settings = engine.information(id)?.settings, settings.mode != open.mode {
+                settings.mode = open.mode
+                try engine.changeNamespace(id, settings, time: now)
+            }
             numbers[frame.namespace] = id
         } else {
             numbers[frame.namespace] = try engine.createNamespace(frame.key, open, time: now)
@@ -154,7 +158,7 @@ struct DirectorySink: ~Copyable {
             frame.value.withUnsafeBytes { value in
                 do throws(LogError) {
                     if frame.type == .value {
-                        try set(id, key, value)
+                        try engine.restore(id, key, value, time: now)
                         counts.values += 1
                     } else {
                         _ = try engine.delete(id, key, time: now)
@@ -167,19 +171,6 @@ struct DirectorySink: ~Copyable {
             }
         }
         if let failure { throw failure }
-    }
-
-    private mutating func set(
-        _ namespace: UInt32, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
-    ) throws(LogError) {
-        if let next = engine.nextId(namespace), key.count == 8 {
-            let id = UInt64(littleEndian: key.loadUnaligned(as: UInt64.self))
-            if id >= next {
-                try engine.restore(namespace, id: id, value, time: now)
-                return
-            }
-        }
-        _ = try engine.set(namespace, key, value, time: now)
     }
 
     mutating func finish() throws(Tool.Failure) -> (values: UInt64, deletions: UInt64) {
@@ -210,6 +201,8 @@ struct ServerSink {
     private var waiting: [[[UInt8]]] = []
     private var waitingBytes = 0
     private var counts: (values: UInt64, deletions: UInt64) = (0, 0)
+    /// The id that the server gives next, of sequential namespaces.
+    private var nextIds: [UInt32: UInt64] = [:]
 
     init(client: RESPClient) { self.client = client }
 
@@ -221,7 +214,11 @@ struct ServerSink {
         case .value:
             try use(frame.namespace)
             counts.values += 1
-            try send([Array("SET".utf8), frame.key, frame.value])
+            if let next = nextIds[frame.namespace] {
+                try sendNew(frame, next)
+            } else {
+                try send([Array("SET".utf8), frame.key, frame.value])
+            }
         case .tombstone:
             try use(frame.namespace)
             counts.deletions += 1
@@ -231,19 +228,16 @@ struct ServerSink {
     }
 
     private mutating func define(_ frame: ExportStream.Frame) throws(Tool.Failure) {
+        // What waits belongs to the namespace that is selected now.
+        try flush()
         let known = (try client.run(Array("NSLIST".utf8)).items ?? []).compactMap(\.bytes)
         let final = NamespaceSettings(decoding: frame.value)
-        // A server gives ids itself; only a directory can be told which.
-        guard final.mode != NamespaceMode.sequential else {
-            throw Tool.Failure(
-                status: 1,
-                description:
-                    "namespace \(String(decoding: frame.key, as: UTF8.self)) is sequential: import it into a directory")
+        if !known.contains(frame.key) { _ = try client.run(Array("NSNEW".utf8), frame.key) }
+        if final.mode != NamespaceMode.user {
+            let mode = final.mode == NamespaceMode.sequential ? "seq" : "ordered"
+            _ = try client.run(Array("NSSET".utf8), frame.key, Array("mode".utf8), Array(mode.utf8))
         }
-        if !known.contains(frame.key) {
-            let mode = final.mode == NamespaceMode.ordered ? Self.words("MODE", "ordered") : []
-            _ = try client.run([[Array("NSNEW".utf8), frame.key] + mode])
-        }
+        if final.mode == NamespaceMode.sequential { nextIds[frame.namespace] = 0 }
         _ = try client.run(Array("SELECT".utf8), frame.key)
         selected = frame.namespace
         guard try client.run(Array("DBSIZE".utf8)).integer == 0 else {
@@ -252,6 +246,24 @@ struct ServerSink {
         }
         names[frame.namespace] = frame.key
         settings.append((frame.key, final))
+    }
+
+    /// A value of a sequential namespace: the server gives ids in turn, so those that are missing are given and ended.
+    private mutating func sendNew(_ frame: ExportStream.Frame, _ next: UInt64) throws(Tool.Failure) {
+        let id = frame.key.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+        guard frame.key.count == 8, id < next &+ LogLimits.idsSkippedMax else {
+            throw Tool.Failure(status: 1, description: "\(Tool.readable(frame.key)) is no id that could follow")
+        }
+        if id < next {
+            try send([Array("SET".utf8), frame.key, frame.value])
+            return
+        }
+        for missing in next..<id {
+            try send([Array("SET".utf8), [], []])
+            try send([Array("DEL".utf8), (0..<8).map { UInt8(truncatingIfNeeded: missing >> (8 * $0)) }])
+        }
+        try send([Array("SET".utf8), [], frame.value])
+        nextIds[frame.namespace] = id + 1
     }
 
     private mutating func use(_ namespace: UInt32) throws(Tool.Failure) {
