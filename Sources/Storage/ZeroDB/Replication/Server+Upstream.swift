@@ -5,7 +5,7 @@ import LogEngine
 
 /// The replica's side: its master's log comes in, and becomes this device's.
 extension Server {
-    static let upstreamToken: UInt64 = 3
+    static let upstreamToken: UInt64 = 6
     /// The version of what follows `ZSYNC`.
     static let replicationProtocol = 1
 
