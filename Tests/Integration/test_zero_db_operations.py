@@ -828,3 +828,37 @@ def test_ten_thousand_idle_connections():
         for connection in idle:
             connection.close()
         server.stop()
+
+
+# Hard disks
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_a_hard_disk_reads_in_order_and_sleeps():
+    with Server("--profile", "hdd", "--idle-flush", 1) as server:
+        admin = server.admin()
+        for n in range(100):
+            admin.send("SET", f"k{n}", b"x" * 400_000)
+        assert {admin.reply() for _ in range(100)} == {"OK"}
+        client = server.tcp()
+        trace = server.folder / "trace"
+        calls = "fadvise64,pwrite64,pwritev,fdatasync,fsync,ftruncate,fallocate"
+        tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", trace, "-e", f"trace={calls}", "-p", str(server.process.pid)])
+        wait_for(lambda: "TracerPid:\t0" not in pathlib.Path(f"/proc/{server.process.pid}/status").read_text())
+        # Random keys in one turn: the disk is asked in the order of places.
+        keys = [f"k{n * 37 % 100}" for n in range(0, 100, 4)]
+        client.connection.sendall(b"".join(b"*2\r\n$3\r\nGET\r\n$%d\r\n%s\r\n" % (len(k), k.encode()) for k in keys))
+        assert all(len(client.reply()) == 400_000 for _ in keys)
+        # After the flush nothing touches the disk, reads and connections notwithstanding.
+        time.sleep(1.8)
+        quiet = len(trace.read_text().splitlines())
+        for n in range(50):
+            client("GET", f"k{n}")
+        time.sleep(1.2)
+        tracer.terminate()
+        tracer.wait()
+        lines = trace.read_text().splitlines()
+        offsets = [int(line.split(",")[1]) for line in lines if "fadvise64" in line]
+        assert len(offsets) > 10 and sum(a > b for a, b in zip(offsets, offsets[1:])) <= 2
+        assert not [line for line in lines[quiet:] if "fadvise64" not in line]
+        server.stop()

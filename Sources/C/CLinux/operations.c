@@ -2,6 +2,7 @@
 #include "include/operations.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -45,4 +46,13 @@ int zg_db_timer_set(int fd, uint32_t milliseconds) {
     struct timespec period = {milliseconds / 1000, (long)(milliseconds % 1000) * 1000000};
     struct itimerspec setting = {period, period};
     return timerfd_settime(fd, 0, &setting, NULL) < 0 ? -errno : 0;
+}
+
+ssize_t zg_db_peek(int fd, void *bytes, size_t length) {
+    ssize_t got = recv(fd, bytes, length, MSG_PEEK | MSG_DONTWAIT);
+    return got < 0 ? -errno : got;
+}
+
+void zg_db_will_need(int fd, uint64_t offset, uint64_t length) {
+    (void)posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
 }

@@ -22,6 +22,7 @@ struct Counters {
     var evictedSlow: UInt64 = 0
     var evictedMemory: UInt64 = 0
     var reloads: UInt64 = 0
+    var readsAhead: UInt64 = 0
     var loginsRefused: UInt64 = 0
     var attemptsLimited: UInt64 = 0
     var misses: UInt64 = 0

@@ -108,6 +108,8 @@ public enum Program {
         var options = LogOptions()
         options.segmentBytes = settings.segmentBytes
         options.policy = settings.sync
+        // Few large pieces lie together on a hard disk.
+        if settings.profile == .hdd { options.reserveBytes = 64 << 20 }
         options.follows = settings.replicaOf != nil
         return options
     }

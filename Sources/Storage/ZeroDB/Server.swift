@@ -42,6 +42,8 @@ struct Server: ~Copyable {
     let operationsWake: Int32
     var gate: PasswordGate
     var operations: Operations
+    /// Of hard disks only.
+    var readAhead: ReadAhead?
     let syncer: OpaquePointer?
     let table = CommandTable()
     let parser = RequestParser()
@@ -93,6 +95,7 @@ struct Server: ~Copyable {
         operationsWake = zg_eventfd()
         operations = Operations(
             settings, device: self.engine.device, segment: self.engine.activeSegment, wake: operationsWake)
+        readAhead = settings.profile == .hdd ? ReadAhead() : nil
         gate = PasswordGate(wake: operationsWake, secret: self.engine.secret, administrator: settings.administrator)
         spare = zg_open("/dev/null", O_RDONLY | O_CLOEXEC, 0)
         for descriptor in [epoll, signals, syncWake, operationsWake] where descriptor < 0 {
@@ -122,6 +125,7 @@ struct Server: ~Copyable {
         places.deallocate()
         arguments.deallocate()
         table.free()
+        readAhead?.free()
     }
 
     mutating func tick() {
@@ -144,6 +148,7 @@ struct Server: ~Copyable {
             let count = Int(zg_epoll_wait(epoll, events, 256, timeout()))
             tick()
             counters.turns += 1
+            if readAhead != nil { readAhead(events, count) }
             var position = 0
             while position < count {
                 handle(events[position])
@@ -409,7 +414,7 @@ struct Server: ~Copyable {
         noticeEvents()
         guard engine.readOnlyReason == nil else { return }
         if settings.sync != .always { backgroundSync() }
-        if engine.needsMark, monotonic &- lastWrite > Limits.markNanoseconds, settings.sync != .none {
+        if engine.needsMark, monotonic &- lastWrite > markDelay {
             do throws(LogError) { try engine.mark(time: now) } catch {
                 lastWrite = monotonic
                 if error != .full { EventLog.warning("mark_failed", "error=\(error)") }

@@ -63,6 +63,10 @@ public struct Settings: Sendable {
 
     /// The administrator's password, as what recognises it; nil: whoever reaches the TCP port administrates.
     var administrator: PasswordVerifier?
+    /// What the device is.
+    var profile = DeviceProfile.ssd
+    /// When a quiet device is flushed and left alone; nil: the default.
+    var idleFlushSeconds: UInt64?
     /// What clients may take.
     var limits = ClientLimits()
     /// Metrics over HTTP; nil: none.

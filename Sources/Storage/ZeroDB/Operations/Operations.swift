@@ -57,6 +57,12 @@ extension Server {
         }
     }
 
+    /// How long after the last write everything is made durable, the log says so, and the disk is left alone.
+    var markDelay: UInt64 {
+        if let seconds = settings.idleFlushSeconds { return seconds * 1_000_000_000 }
+        return settings.sync == .none ? .max : Limits.markNanoseconds
+    }
+
     /// TERM and INT stop, HUP reads the settings again.
     mutating func handleSignal() {
         let signal = zg_db_signal(signals)

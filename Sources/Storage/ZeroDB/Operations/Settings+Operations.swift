@@ -16,6 +16,16 @@ extension Settings {
         case "--metrics-listen":
             metricsAddress = value
             metrics?.address = value
+        case "--profile":
+            guard let known = DeviceProfile(rawValue: value) else {
+                throw Self.wrong(name, "is ssd or hdd, not '\(value)'")
+            }
+            profile = known
+        case "--idle-flush":
+            guard let number = UInt64(value), (1...3600).contains(number) else {
+                throw Self.wrong(name, "is 1 to 3600 seconds, not '\(value)'")
+            }
+            idleFlushSeconds = number
         case "--hook": hooks.program = value
         case "--hook-timeout":
             guard let number = UInt64(value), (1...86_400).contains(number) else {
@@ -33,7 +43,8 @@ extension Settings {
     }
 
     var operationsLines: [String] {
-        var lines: [String] = []
+        var lines = ["--profile \(profile.rawValue)"]
+        if let idleFlushSeconds { lines.append("--idle-flush \(idleFlushSeconds)") }
         if let metrics { lines += ["--metrics-port \(metrics.port)", "--metrics-listen \(metrics.address)"] }
         if let program = hooks.program {
             lines += [
@@ -44,13 +55,18 @@ extension Settings {
     }
 
     static let operationsNames = [
-        "--config", "--metrics-port", "--metrics-listen", "--hook", "--hook-timeout", "--hooks-at-once",
+        "--config", "--profile", "--idle-flush", "--metrics-port", "--metrics-listen", "--hook", "--hook-timeout",
+        "--hooks-at-once",
         "--max-clients", "--idle-timeout", "--slow-timeout", "--output-limit", "--query-limit", "--client-memory",
     ]
 
     static let operationsUsage = """
           --config FILE        settings as lines "name value", without the dashes; flags stand above it. SIGHUP and
                                CONFIG RELOAD read it again
+          --profile ssd|hdd    hdd: what requests read is asked of the disk in the order of its places, space is
+                               reserved in large pieces (default ssd)
+          --idle-flush N       seconds without a write after which everything is made durable and the disk is left
+                               alone until the next write (default 1)
           --metrics-port N     /metrics and /health over HTTP
           --metrics-listen A   the address of --metrics-port (default 127.0.0.1)
           --hook PROGRAM       run at events: PROGRAM EVENT DEVICE ARGUMENT…
