@@ -165,6 +165,7 @@ def test_promotion_fences_the_former_master(folder):
     assert one.call("WAITREPLICAS", "1", "5000") == 1
     two.kill(signal.SIGTERM)
     one.call("SET", "lost", "1")
+    one.call("NSNEW", "lost")
     two.options = []
     two.start()
     # Without --replica-of it is still a copy until somebody promotes it.
@@ -188,6 +189,7 @@ def test_promotion_fences_the_former_master(folder):
     one.call("REPLICAOF", f"unix:{two.socket}", "-", "DISCARD")
     until(lambda: caught_up(two, one), "it follows")
     assert one.call("GET", "lost") is None and one.call("GET", "b") == b"2"
+    assert b"lost" not in one.call("NSLIST")
     two.call("SET", "d", "4")
     until(lambda: one.call("GET", "d") == b"4", "it follows on")
     two.kill(signal.SIGTERM)

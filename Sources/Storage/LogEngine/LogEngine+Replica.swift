@@ -1,5 +1,14 @@
 import Simulation
 
+extension Format {
+    /// Whether a file is derived from records of a segment, or of a later one: an index or a table.
+    fileprivate static func isDerived(_ name: String, from number: UInt64) -> Bool {
+        if SequentialTable.namespace(name) != nil { return true }
+        guard let segment = Format.number(index: name) else { return false }
+        return segment >= number
+    }
+}
+
 /// A device that takes its log from a master, and how it becomes one.
 extension LogEngine {
     // MARK: Roles
@@ -327,6 +336,8 @@ extension LogEngine {
     /// which nothing but the first block is left goes as a whole.
     public mutating func discard(behind position: LogPosition) throws(LogError) {
         do throws(DiskError) {
+            // What is derived may know records that go.
+            for name in try disk.list() where Format.isDerived(name, from: position.segment) { try disk.remove(name) }
             for index in order.reversed() where segments[index].number >= position.segment {
                 let segment = segments[index]
                 if segment.number > position.segment || position.offset <= UInt64(Format.headerBlockBytes) {

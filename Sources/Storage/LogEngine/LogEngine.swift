@@ -143,7 +143,7 @@ public struct LogEngine: ~Copyable {
     public var epoch: UInt64 { header.epoch }
 
     /// The number of the segment that is written to.
-    public var activeSegment: UInt64 { segments[active].number }
+    public var activeSegment: UInt64 { segments.isEmpty ? 0 : segments[active].number }
 
     /// The name of a segment's file.
     public static func fileName(segment number: UInt64) -> String { Format.name(segment: number) }
@@ -156,7 +156,8 @@ public struct LogEngine: ~Copyable {
 
     /// Where the next record will stand.
     public var endOfLog: (segment: UInt64, offset: UInt64) {
-        (segments[active].number, segments[active].length + UInt64(pendingCount))
+        if segments.isEmpty { return (0, 0) }
+        return (segments[active].number, segments[active].length + UInt64(pendingCount))
     }
 
     /// Bytes that still fit in the active segment.

@@ -8,6 +8,8 @@ public enum ReplicaRefusal: Error, Hashable, Sendable {
     case superseded(epoch: UInt64)
     /// The replica holds what this log does not: it has to be cut at a place before it can go on.
     case diverged(LogPosition)
+    /// A segment was compacted; such ones are not sent yet.
+    case compacted(segment: UInt64)
     /// The disk failed, with what was found.
     case failed(LogError)
 }
@@ -65,6 +67,12 @@ public struct ReplicaSender: Sendable {
             }
         }
         return used
+    }
+
+    /// Whether there is something that was not sent.
+    public func isBehind(_ engine: borrowing LogEngine) -> Bool {
+        let end = engine.sendableEnd
+        return segment != end.segment || offset < end.offset
     }
 
     /// A frame that says where the master is; behind everything that was sent before. The token comes back.
@@ -141,6 +149,13 @@ extension LogEngine {
     ) throws(ReplicaRefusal) -> ReplicaSender {
         if epoch > header.epoch { throw .superseded(epoch: epoch) }
         if let device, device != self.device { throw .foreign }
+        for position in order {
+            let kind: UInt32
+            do throws(LogError) { kind = try summarize(position, length: 0, withFingerprint: false).kind } catch {
+                throw .failed(error)
+            }
+            if kind == SegmentHeader.kindCompacted { throw .compacted(segment: segments[position].number) }
+        }
         var sender = ReplicaSender(at: nil)
         var expected = order.isEmpty ? 0 : segments[order[0]].number
         for (index, summary) in inventory.enumerated() {

@@ -38,6 +38,9 @@ enum Limits {
     static let replicaReadBytes = 2 << 20
     /// A master or replica that says nothing for so long is given up; positions come every second.
     static let replicaSilence: UInt64 = 15_000_000_000
+    /// For so long records are gathered for a replica, and its acknowledgements not read, if nobody waits for them: each
+    /// would otherwise make a turn of the loop, and so a sync, of its own.
+    static let replicaGather: UInt64 = 4_000_000
     /// How often a replica is told where the master is: while it is behind, and when nothing happens.
     static let replicaPositionBusy: UInt64 = 20_000_000
     static let replicaPositionIdle: UInt64 = 1_000_000_000

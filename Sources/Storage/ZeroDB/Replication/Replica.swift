@@ -19,7 +19,16 @@ struct Replica {
     /// How long the last position took to come back: to be sent, made durable and acknowledged.
     var lag: UInt64 = 0
     var bytesSent: UInt64 = 0
-    var awaitsWritable = false
+    /// What epoll tells of it.
+    var interest: UInt32 = 0
+    /// When it was last sent something; monotonic nanoseconds.
+    var lastSent: UInt64 = 0
+    /// When its acknowledgements were last read.
+    var lastRead: UInt64 = 0
+    /// A position was sent and has not come back.
+    var awaitsToken = false
+    /// It lacks more than one turn's part: nothing is gathered.
+    var isCopying = true
     /// Its connection has ended, or has to.
     var isDead = false
 
@@ -108,6 +117,7 @@ struct Replica {
             }
             acknowledged = max(acknowledged, sequence)
             acknowledgedPlace = LogPosition(segment: segment, offset: offset)
+            if token != 0 { awaitsToken = false }
             if token != 0, token <= now { lag = now - token }
             hasNews = true
         }

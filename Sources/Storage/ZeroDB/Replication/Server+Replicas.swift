@@ -49,6 +49,8 @@ extension Server {
                 connection,
                 "DIVERGED \(place.segment) \(place.offset) the replica holds records behind this place that this master does not have"
             )
+        case .compacted(let segment):
+            fail(connection, "ERR segment \(segment) was compacted, and compacted segments are not replicated yet")
         case .failed(let error): fail(connection, error)
         }
     }
@@ -74,8 +76,7 @@ extension Server {
         replicas.accepted += 1
         replicas.members.append(replica)
         replica.pointee.put("+ZSYNC \(Self.replicationProtocol) \(engine.epoch)\r\n")
-        _ = zg_epoll_control(
-            epoll, 1, descriptor, UInt32(ZG_READABLE), Self.replicaToken | UInt64(descriptor))
+        _ = zg_epoll_control(epoll, 1, descriptor, 0, Self.replicaToken | UInt64(descriptor))
         EventLog.info(
             "replica_connected",
             "id=\(replica.pointee.id) name=\(printable) segment=\(sender.segment) offset=\(sender.offset)")
@@ -84,7 +85,7 @@ extension Server {
     /// A replica said something, or takes more.
     mutating func handleReplica(_ descriptor: Int32, _ events: UInt32) {
         guard let replica = replicas.members.first(where: { $0.pointee.descriptor == descriptor }) else { return }
-        if events & ~UInt32(ZG_WRITABLE) != 0, replica.pointee.receive(now: monotonic) { noteAcknowledged() }
+        if events & ~UInt32(ZG_WRITABLE) != 0 { read(replica) }
     }
 
     // MARK: The end of a turn
@@ -95,19 +96,58 @@ extension Server {
         var index = 0
         while index < replicas.members.count {
             let replica = replicas.members[index]
-            send(replica)
+            if !isUrgent, monotonic &- replica.pointee.lastRead >= Limits.replicaGather { read(replica) }
+            if isUrgent || isDue(replica) { send(replica) }
+            watch(replica)
             if monotonic &- replica.pointee.lastHeard > Limits.replicaSilence { replica.pointee.isDead = true }
             if replica.pointee.isDead { drop(index) } else { index += 1 }
         }
         updateRequirement()
     }
 
+    /// Whether somebody waits for replicas.
+    private var isUrgent: Bool { settings.replicasRequired > 0 || !replicas.waiters.isEmpty }
+
+    private func isDue(_ replica: UnsafeMutablePointer<Replica>) -> Bool {
+        replica.pointee.isCopying || replica.pointee.waitingOutput > 0
+            || monotonic &- replica.pointee.lastSent >= Limits.replicaGather
+    }
+
+    private mutating func read(_ replica: UnsafeMutablePointer<Replica>) {
+        replica.pointee.lastRead = monotonic
+        if replica.pointee.receive(now: monotonic) { noteAcknowledged() }
+    }
+
+    /// Acknowledgements wake the loop only if somebody waits for them.
+    private func watch(_ replica: UnsafeMutablePointer<Replica>) {
+        let interest = UInt32(
+            (isUrgent ? ZG_READABLE : ZG_PEER_CLOSED) | (replica.pointee.waitingOutput > 0 ? ZG_WRITABLE : 0))
+        guard interest != replica.pointee.interest, !replica.pointee.isDead else { return }
+        replica.pointee.interest = interest
+        _ = zg_epoll_control(
+            epoll, 2, replica.pointee.descriptor, interest, Self.replicaToken | UInt64(replica.pointee.descriptor))
+    }
+
+    /// Milliseconds of the loop's sleep that this replica allows: a moment of monotonic time.
+    func nextMoment(_ replica: UnsafeMutablePointer<Replica>) -> UInt64 {
+        if replica.pointee.isDead { return 0 }
+        if replica.pointee.waitingOutput == 0, replica.pointee.sender.isBehind(engine) {
+            return replica.pointee.lastSent &+ Limits.replicaGather
+        }
+        if replica.pointee.awaitsToken { return replica.pointee.lastRead &+ Limits.replicaPositionBusy / 2 }
+        let isBehind = replica.pointee.acknowledged + 1 < engine.nextSequence
+        return replica.pointee.lastPosition
+            &+ (isBehind ? Limits.replicaPositionBusy : Limits.replicaPositionIdle)
+    }
+
     private mutating func send(_ replica: UnsafeMutablePointer<Replica>) {
+        replica.pointee.isCopying = false
         var budget = Limits.replicaSendBytes
         while !replica.pointee.isDead {
             guard replica.pointee.flush() else { break }
             guard budget > 0 else {
                 replicas.hasMore = true
+                replica.pointee.isCopying = true
                 break
             }
             let room = replica.pointee.room
@@ -116,6 +156,7 @@ extension Server {
                     engine, replica.pointee.output, room: min(room, max(budget, ReplicaSender.roomMin)))
                 replica.pointee.outputEnd = count
                 budget -= count
+                if count > 0 { replica.pointee.lastSent = monotonic }
             } catch {
                 EventLog.error("replica_failed", "id=\(replica.pointee.id) error=\(error)")
                 replica.pointee.isDead = true
@@ -123,13 +164,6 @@ extension Server {
             if replica.pointee.outputEnd == 0 {
                 guard tellPosition(replica) else { break }
             }
-        }
-        let awaits = replica.pointee.waitingOutput > 0
-        if awaits != replica.pointee.awaitsWritable, !replica.pointee.isDead {
-            replica.pointee.awaitsWritable = awaits
-            _ = zg_epoll_control(
-                epoll, 2, replica.pointee.descriptor, UInt32(ZG_READABLE | (awaits ? ZG_WRITABLE : 0)),
-                Self.replicaToken | UInt64(replica.pointee.descriptor))
         }
     }
 
@@ -139,6 +173,7 @@ extension Server {
         let pause = isBehind ? Limits.replicaPositionBusy : Limits.replicaPositionIdle
         guard monotonic &- replica.pointee.lastPosition >= pause else { return false }
         replica.pointee.lastPosition = monotonic
+        replica.pointee.awaitsToken = true
         replica.pointee.outputEnd = replica.pointee.sender.position(
             engine, time: now, token: monotonic, replica.pointee.output)
         return true

@@ -144,9 +144,7 @@ extension Server {
         for held in replicas.held { until = min(until, held.deadline) }
         for waiter in replicas.waiters { until = min(until, waiter.deadline) }
         for replica in replicas.members {
-            let isBehind = replica.pointee.acknowledged + 1 < engine.nextSequence
-            let pause = isBehind ? Limits.replicaPositionBusy : Limits.replicaPositionIdle
-            until = min(until, replica.pointee.lastPosition &+ pause)
+            until = min(until, nextMoment(replica))
         }
         if case .waiting(let moment)? = upstream?.state { until = min(until, moment) }
         if upstream != nil { until = min(until, monotonic &+ Limits.replicaPositionIdle) }
