@@ -251,16 +251,9 @@ extension LogEngine {
         do throws(LogError) {
             var record = RecordHeader()
             record.type = RecordType.open
-            let value: [UInt8] = [options.policy.rawValue, 0, 0, 0, 0, 0, 0, 0]
-            var failure: LogError?
-            value.withUnsafeBytes { bytes in
-                do throws(LogError) {
-                    _ = try append(&record, .init(start: nil, count: 0), bytes, time: time, usesSlack: false)
-                } catch { failure = error }
-            }
-            if let failure { throw failure }
+            try appendOpen(&record, policy, time: time)
             isOpened = true
-            try commitPart(sync: options.policy != .always)
+            try commitPart(sync: policy != .always)
         } catch {
             (isOpened, turnFailure) = (false, nil)
             throw error

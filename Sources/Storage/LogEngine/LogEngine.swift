@@ -86,6 +86,8 @@ public struct LogEngine: ~Copyable {
     var firstOfSession: UInt64 = 1
     /// The last sequence number of earlier processes.
     var endOfEarlier: UInt64 = 0
+    /// What this process says about syncs in its `open` record.
+    var policy: SyncPolicy
     /// The policy of the last process that wrote.
     var lastPolicy: SyncPolicy = .always
     var endedWithClose = true
@@ -122,6 +124,7 @@ public struct LogEngine: ~Copyable {
         seed = header.checksumSeed
         hasher = KeyHasher(of: header)
         indexWriter = IndexWriter(disk: disk, header: header)
+        policy = options.policy
         pendingCapacity = 1 << 16
         pending = .allocate(byteCount: pendingCapacity, alignment: 4096)
         scratch = .allocate(byteCount: Format.headBytesMax + 8, alignment: 16)

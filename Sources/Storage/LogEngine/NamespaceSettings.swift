@@ -8,6 +8,25 @@ public enum NamespaceMode {
     public static let ordered: UInt8 = 3
 }
 
+/// When a namespace's writes are on stable storage.
+public enum Durability: Hashable, Sendable {
+    /// Before they are answered.
+    case always
+    /// So many milliseconds later at most.
+    case interval(UInt32)
+    /// When the kernel likes.
+    case none
+
+    /// The policy of a process that serves it.
+    public var policy: SyncPolicy {
+        switch self {
+        case .always: .always
+        case .interval: .interval
+        case .none: .none
+        }
+    }
+}
+
 /// A namespace's settings, as the value of its definition: a list of tag (u16), length (u16), bytes.
 ///
 /// A tag below 0x8000 must be understood, else the namespace is not served; others are kept and written again.
@@ -25,6 +44,9 @@ public struct NamespaceSettings: Hashable, Sendable {
         static let reservation: UInt16 = 10
         static let ids: UInt16 = 11
         static let created: UInt16 = 0x8001
+        static let operationsMax: UInt16 = 0x8002
+        static let bandwidthMax: UInt16 = 0x8003
+        static let connectionsMax: UInt16 = 0x8004
     }
 
     /// One of `NamespaceMode`.
@@ -43,6 +65,14 @@ public struct NamespaceSettings: Hashable, Sendable {
     public var isFrozen = false
     /// When it was made, nanoseconds since 1970.
     public var created: UInt64 = 0
+    /// When its writes are on stable storage; nil: as the server says.
+    public var durability: Durability?
+    /// Commands a second; 0 is no limit.
+    public var operationsMax: UInt64 = 0
+    /// Bytes a second, in and out; 0 is no limit.
+    public var bandwidthMax: UInt64 = 0
+    /// Connections at once; 0 is the server's limit.
+    public var connectionsMax: UInt64 = 0
     /// Settings that must be understood and are not, or not yet served by this version.
     public private(set) var isSupported = true
     /// How a sequential namespace gives ids: 1 is counted from 0. Another way is not served.
@@ -80,6 +110,12 @@ public struct NamespaceSettings: Hashable, Sendable {
             case Tag.isFrozen: isFrozen = word(data) != 0
             case Tag.created: created = word(data)
             case Tag.ids: ids = UInt8(truncatingIfNeeded: word(data))
+            case Tag.operationsMax: operationsMax = word(data)
+            case Tag.bandwidthMax: bandwidthMax = word(data)
+            case Tag.connectionsMax: connectionsMax = word(data)
+            case Tag.durability:
+                guard let known = Self.durability(data) else { fallthrough }
+                durability = known
             default:
                 others[tag] = data
                 if tag < 0x8000 { isSupported = false }
@@ -92,6 +128,30 @@ public struct NamespaceSettings: Hashable, Sendable {
 
     /// The namespace cannot be served.
     mutating func refuse() { isSupported = false }
+
+    /// Policy (as in `open`) u8, milliseconds u32.
+    private static func durability(_ data: [UInt8]) -> Durability? {
+        guard data.count == 5 else { return nil }
+        switch data[0] {
+        case SyncPolicy.always.rawValue: return .always
+        case SyncPolicy.interval.rawValue: return .interval(data[1...].reversed().reduce(0) { $0 << 8 | UInt32($1) })
+        case SyncPolicy.none.rawValue: return Durability.none
+        default: return nil
+        }
+    }
+
+    /// The fields that this version added to the first one's, where they differ from their defaults.
+    private func addFields(to fields: inout [UInt16: [UInt8]]) {
+        func bytes(_ value: UInt64) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
+        if let durability {
+            var milliseconds: UInt32 = 0
+            if case .interval(let number) = durability { milliseconds = number }
+            fields[Tag.durability] = [durability.policy.rawValue] + bytes(UInt64(milliseconds)).prefix(4)
+        }
+        if operationsMax != 0 { fields[Tag.operationsMax] = bytes(operationsMax) }
+        if bandwidthMax != 0 { fields[Tag.bandwidthMax] = bytes(bandwidthMax) }
+        if connectionsMax != 0 { fields[Tag.connectionsMax] = bytes(connectionsMax) }
+    }
 
     /// The value of a definition record.
     var encoded: [UInt8] {
@@ -106,6 +166,7 @@ public struct NamespaceSettings: Hashable, Sendable {
         if isLocked { fields[Tag.isLocked] = [1] }
         if isFrozen { fields[Tag.isFrozen] = [1] }
         fields[Tag.created] = bytes(created)
+        addFields(to: &fields)
         var result: [UInt8] = []
         for (tag, data) in fields.sorted(by: { $0.key < $1.key }) {
             result += [UInt8(truncatingIfNeeded: tag), UInt8(tag >> 8)]

@@ -74,8 +74,17 @@ struct Connection {
     var isClosing = false
     /// It is in the list of connections that got replies in this turn.
     var isTouched = false
-    /// It is in the list of connections that have more commands than were executed.
-    var isWaiting = false
+    /// The namespace among whose connections it counts, and in whose queue it stands.
+    var tenant: UInt32 = .max
+    /// It stands in the queue, before `next` (a descriptor, or -1).
+    var isQueued = false
+    var next: Int32 = -1
+    /// Its socket may hold bytes that were not read.
+    var mayRead = true
+    /// The peer sends nothing more; what it sent is still to be read up to the end.
+    var hasPeerClosed = false
+    /// A reply of this turn has to wait until what it tells of is on stable storage.
+    var awaitsSync = false
     /// epoll tells when it takes more bytes.
     var awaitsWritable = false
     /// Commands are complete in the input but were not executed, because replies wait.

@@ -26,6 +26,8 @@ struct Counters {
     var loginsRefused: UInt64 = 0
     var attemptsLimited: UInt64 = 0
     var misses: UInt64 = 0
+    /// How often a namespace had to wait because of its rates.
+    var throttled: UInt64 = 0
 
     var commandsTotal: UInt64 { commands.reduce(0, +) }
 }

@@ -1,7 +1,7 @@
 /// Bounds of the server, each with the reason of its value.
 enum Limits {
     /// Connections at once; more get an error and are closed.
-    static let connectionsMax = 10_000
+    static let connectionsMax = 20_000
     /// Arguments of one command: a batch of this many keys already takes milliseconds.
     static let argumentsMax = 16_384
     /// Bytes of one command, so that one client cannot take the memory of all.
@@ -14,8 +14,25 @@ enum Limits {
     static let bufferKeptBytes = 128 << 10
     /// A connection that does not take its replies gets no more commands executed beyond this.
     static let outputBytes = 1 << 20
-    /// Bytes read of one connection in one turn, so that one client cannot keep the others waiting.
+    /// Bytes of one receive; a larger one would keep the others waiting.
     static let readBytes = 256 << 10
+    /// Arrivals that are taken in before anybody is served: all connections that there may be.
+    static let arrivalsMax = 32_768
+    /// Connections of one namespace, unless its settings say otherwise, so that others can still come in.
+    static let namespaceConnectionsMax = 10_000
+
+    // Costs are in units of about a nanosecond of the loop: a byte in or out is one.
+
+    /// What a command costs beside its bytes.
+    static let commandCost = 500
+    /// What it costs to look after a connection at all: a receive and a send.
+    static let visitCost = 7_000
+    /// What a namespace gets in a round: a quarter of a millisecond, which others wait for it.
+    static let quantumCost = 250_000
+    /// A turn while several namespaces have connections: about a millisecond.
+    static let turnCost = 1_000_000
+    /// A turn while one namespace has all connections: larger, because more writes share one sync.
+    static let turnCostAlone = 8_000_000
     /// Bytes of one reply with many values.
     static let replyBytesMax = 64 << 20
     /// Keys of one SCAN reply.

@@ -70,6 +70,9 @@ public enum Program {
         missing += settings.tls?.allowances.map(\.namespace) ?? []
         if engine.role != .master { missing = [] }
         for name in missing { _ = try ensure(name, &engine) }
+        do throws(LogError) { try declare(settings, &engine) } catch {
+            throw StartError(description: "\(settings.data): \(Server.message(error))")
+        }
         do throws(SystemError) {
             var server = try Server(settings: settings, disk: disk, engine: engine)
             server.tls = context
@@ -137,6 +140,17 @@ public enum Program {
             return engine
         } catch {
             throw StartError(description: "\(settings.data): \(Server.message(error))")
+        }
+    }
+
+    /// The log says if any namespace's writes are answered before they are on stable storage.
+    private static func declare(_ settings: Settings, _ engine: inout LogEngine) throws(LogError) {
+        guard engine.readOnlyReason == nil, engine.role == .master else { return }
+        for name in engine.namespaceNames {
+            guard let id = engine.namespace(named: name), let own = engine.information(id)?.settings else { continue }
+            if let durability = own.durability, durability != .always {
+                try engine.declare(durability.policy, time: UInt64(max(0, Clock.wallNanoseconds())))
+            }
         }
     }
 

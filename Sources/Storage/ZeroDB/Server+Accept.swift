@@ -3,6 +3,9 @@ import Glibc
 import LogEngine
 
 extension Server {
+    /// What a namespace's connections over their limit are told.
+    static let tooManyConnections = "MAXCLIENTS the namespace has all the connections it may have"
+
     /// Takes new connections; who may not come in is told so.
     mutating func accept(_ listener: Listener) {
         for _ in 0..<64 {
@@ -20,6 +23,10 @@ extension Server {
                 refuse(descriptor, "DENIED this account has no namespace here")
                 continue
             }
+            guard hasRoom(access.namespace) else {
+                refuse(descriptor, Self.tooManyConnections)
+                continue
+            }
             if listener.isTCP { zg_db_nodelay(descriptor) }
             admit(descriptor, access, listener)
         }
@@ -33,6 +40,7 @@ extension Server {
                 bound: access.bound))
         connection.pointee.takesDescriptors = !listener.isTCP && access.role == Role.admin
         connection.pointee.receivesSpecially = connection.pointee.takesDescriptors || listener.isTLS
+        attach(connection)
         nextConnection += 1
         connections[Int(descriptor)] = connection
         connectionCount += 1
@@ -45,7 +53,7 @@ extension Server {
             return
         }
         let token = Self.connectionToken | UInt64(descriptor)
-        if zg_epoll_control(epoll, 1, descriptor, UInt32(ZG_READABLE), token) < 0 { close(connection) }
+        if zg_epoll_control(epoll, 1, descriptor, Self.interest, token) < 0 { close(connection) }
     }
 
     /// What a new connection may do; namespace 0 is none, until it gives a password.

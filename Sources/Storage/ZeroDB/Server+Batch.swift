@@ -19,7 +19,7 @@ extension Server {
         let namespace = connection.pointee.namespace
         let start = connection.pointee.outputEnd
         var number = 0
-        markUncertain(connection)
+        markWrite(connection)
         do throws(LogError) {
             for (index, write) in writes.enumerated() {
                 number = index + 1

@@ -141,10 +141,20 @@ extension Server {
         fail(connection, Self.message(error))
     }
 
-    /// The reply's position from which on it is only true if the turn is committed.
+    /// The reply's position from which on it is only true if the turn is committed, as safely as the namespace wants.
     @inline(__always)
     func markUncertain(_ connection: UnsafeMutablePointer<Connection>) {
         if connection.pointee.uncertain < 0 { connection.pointee.uncertain = connection.pointee.outputEnd }
+        if tenants[Int(connection.pointee.namespace)].syncDelay == 0 { connection.pointee.awaitsSync = true }
+    }
+
+    /// The same for a write, which says when the turn has to be on stable storage.
+    @inline(__always)
+    mutating func markWrite(_ connection: UnsafeMutablePointer<Connection>) {
+        markUncertain(connection)
+        let delay = tenants[Int(connection.pointee.namespace)].syncDelay
+        turnSyncDelay = min(turnSyncDelay, delay)
+        if delay != 0 { turnIsRelaxed = true }
     }
 
     /// What a client reads about an error: a stable code and a sentence.

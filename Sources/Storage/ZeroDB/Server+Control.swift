@@ -76,6 +76,10 @@ extension Server {
             fail(connection, LogError.noNamespace)
             return
         }
+        guard id == connection.pointee.namespace || hasRoom(id) else {
+            fail(connection, Self.tooManyConnections)
+            return
+        }
         connection.pointee.namespace = id
         connection.pointee.ok()
     }

@@ -50,7 +50,7 @@ extension Server {
         var wantsSequence = false
         if count > 3, !options(connection, count, &condition, &epoch, &wantsSequence) { return }
         do throws(LogError) {
-            markUncertain(connection)
+            markWrite(connection)
             if arguments[1].count == 0, engine.isSequential(connection.pointee.namespace) {
                 add(connection, epoch, wantsSequence: wantsSequence)
                 return
@@ -187,7 +187,7 @@ extension Server {
         // In a transaction it is a part of that.
         let isWhole = !engine.isBatchOpen
         do throws(LogError) {
-            markUncertain(connection)
+            markWrite(connection)
             let namespace = connection.pointee.namespace
             let epoch = connection.pointee.epoch
             if isWhole {
@@ -208,7 +208,7 @@ extension Server {
     mutating func delete(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
         var deleted: UInt64 = 0
         do throws(LogError) {
-            markUncertain(connection)
+            markWrite(connection)
             for index in 1..<count {
                 do throws(LogError) {
                     try engine.delete(

@@ -112,7 +112,7 @@ extension Server {
             fail(connection, "EXECABORT a command of the transaction was refused; nothing happened")
             return
         }
-        markUncertain(connection)
+        markWrite(connection)
         let start = connection.pointee.outputEnd
         do throws(LogError) {
             for key in transaction.watched {

@@ -30,6 +30,8 @@ struct Server: ~Copyable {
     private static let syncToken: UInt64 = 2
     private static let listenerToken: UInt64 = 16
     static let connectionToken: UInt64 = 1 << 32
+    /// Each arrival is told once (edge-triggered): who still has something to be read stands in a queue here.
+    static let interest = UInt32(ZG_READABLE | ZG_PEER_CLOSED) | 1 << 31
 
     var settings: Settings
     var tls: TLSContext?
@@ -56,10 +58,25 @@ struct Server: ~Copyable {
     var nextConnection: UInt64 = 1
     var names: [Int32: [UInt8]] = [:]
     var touched: [Int32] = []
-    var waiting: [Int32] = []
     var replicas = ReplicaSet()
     /// The connection to the master, of a replica.
     var upstream: Upstream?
+    /// Namespaces by number: who has work, what it may take.
+    var tenants: UnsafeMutablePointer<Tenant>
+    var tenantCapacity = 0
+    /// Namespaces with a connection.
+    var tenantsConnected = 0
+    var ringFirst = UInt32.max
+    var ringLast = UInt32.max
+    /// Namespaces that used up their rates.
+    var sleepers: [UInt32] = []
+    /// Nanoseconds that this turn's writes may wait for stable storage; 0 means: before they are answered.
+    var turnSyncDelay = UInt64.max
+    /// Whether a write of this turn may be answered before it is on stable storage.
+    var turnIsRelaxed = false
+    /// When the next background sync has to begin.
+    var syncDueAt = UInt64.max
+    var lastSyncTook: UInt64 = 0
     var counters = Counters()
     var found: [Entry] = []
     var page = KeyPage()
@@ -105,22 +122,24 @@ struct Server: ~Copyable {
         connectionCapacity = Int(min(max(limit, 1024), 1 << 20))
         connections = .allocate(capacity: connectionCapacity)
         connections.initialize(repeating: nil, count: connectionCapacity)
-        syncer = settings.sync == .always ? nil : zg_db_syncer_start(syncWake)
+        tenants = .allocate(capacity: 1)
+        syncer = zg_db_syncer_start(syncWake)
         arguments = parser.arguments
         keyBuffer = .allocate(byteCount: 256, alignment: 16)
         places = .allocate(capacity: LookAhead.keysMax)
         started = UInt64(Clock.monotonicNanoseconds())
         touched.reserveCapacity(1024)
-        waiting.reserveCapacity(1024)
         _ = zg_epoll_control(epoll, 1, signals, UInt32(ZG_READABLE), Self.signalToken)
         _ = zg_epoll_control(epoll, 1, syncWake, UInt32(ZG_READABLE), Self.syncToken)
         watchOperations()
         tick()
         lastSync = monotonic
+        ensureTenant(1)
     }
 
     deinit {
         connections.deallocate()
+        tenants.deallocate()
         keyBuffer.deallocate()
         places.deallocate()
         arguments.deallocate()
@@ -145,34 +164,51 @@ struct Server: ~Copyable {
         let events = UnsafeMutablePointer<zg_event_t>.allocate(capacity: 256)
         defer { events.deallocate() }
         while !isStopping {
-            let count = Int(zg_epoll_wait(epoll, events, 256, timeout()))
-            tick()
+            let count = gather(events)
             counters.turns += 1
-            if readAhead != nil { readAhead(events, count) }
-            var position = 0
-            while position < count {
-                handle(events[position])
-                position += 1
-            }
-            resumeWaiting()
+            schedule()
             expireWaiting()
             endTurn()
             tendReplicas()
             tendUpstream()
             housekeeping()
-            maintain(isIdle: count == 0 && waiting.isEmpty)
+            maintain(isIdle: count == 0 && !hasReady)
             counters.turnNanosecondsMax = max(
                 counters.turnNanosecondsMax, elapsed(Int64(truncatingIfNeeded: monotonic)))
         }
         stop()
     }
 
+    /// Takes in what happened, all of it, so that who has work is known before anybody is served.
+    private mutating func gather(_ events: UnsafeMutablePointer<zg_event_t>) -> Int {
+        var count = max(0, Int(zg_epoll_wait(epoll, events, 256, timeout())))
+        tick()
+        var total = 0
+        while true {
+            if readAhead != nil { readAhead(events, count) }
+            var position = 0
+            while position < count {
+                handle(events[position])
+                position += 1
+            }
+            total += count
+            // As many as there was room for: there may be more. So many arrivals are enough for a turn.
+            guard count == 256, total < Limits.arrivalsMax else { return total }
+            count = max(0, Int(zg_epoll_wait(epoll, events, 256, 0)))
+        }
+    }
+
     private func timeout() -> Int32 { min(ownTimeout(), replicationTimeout()) }
 
     private func ownTimeout() -> Int32 {
-        if !waiting.isEmpty || hasWork { return 0 }
-        if settings.sync == .none { return engine.isDirty ? 5000 : 60_000 }
-        return engine.needsMark || engine.isDirty ? 100 : 60_000
+        if hasReady || hasWork || !touched.isEmpty { return 0 }
+        var until: UInt64 = 60_000_000_000
+        if engine.needsMark || engine.isDirty { until = settings.sync == .none ? 5_000_000_000 : 100_000_000 }
+        if syncDueAt != .max, syncingSequence == nil {
+            until = min(until, syncDueAt > monotonic ? syncDueAt - monotonic : 0)
+        }
+        if let wake = nextWake { until = min(until, wake > monotonic ? wake - monotonic : 0) }
+        return Int32((until + 999_999) / 1_000_000)
     }
 
     private mutating func handle(_ event: zg_event_t) {
@@ -184,7 +220,11 @@ struct Server: ~Copyable {
             let descriptor = Int32(truncatingIfNeeded: event.token)
             guard let connection = connections[Int(descriptor)] else { return }
             if event.events & UInt32(ZG_WRITABLE) != 0 { touch(connection) }
-            if event.events & ~UInt32(ZG_WRITABLE) != 0 { receive(connection) }
+            if event.events & ~UInt32(ZG_WRITABLE) != 0 {
+                connection.pointee.mayRead = true
+                if event.events & ~UInt32(ZG_WRITABLE | ZG_READABLE) != 0 { connection.pointee.hasPeerClosed = true }
+                enqueue(connection)
+            }
         } else if event.token == Self.signalToken {
             handleSignal()
         } else if event.token == Self.syncToken {
@@ -198,107 +238,6 @@ struct Server: ~Copyable {
         }
     }
 
-    // MARK: Bytes in
-
-    private mutating func receive(_ connection: UnsafeMutablePointer<Connection>) {
-        if connection.pointee.isClosing {
-            // Its last replies are on their way; what it still says is not read.
-            touch(connection)
-            return
-        }
-        if connection.pointee.isHeld { return }
-        if connection.pointee.isPaused {
-            // It went before it had its answer.
-            close(connection)
-            return
-        }
-        var budget = Limits.readBytes
-        connection.pointee.reserveInput(2048)
-        while budget > 0 {
-            let room = connection.pointee.inputCapacity - connection.pointee.inputEnd
-            let got =
-                connection.pointee.receivesSpecially
-                ? receiveSpecially(connection, room)
-                : zg_db_receive(
-                    connection.pointee.descriptor, connection.pointee.input + connection.pointee.inputEnd, room)
-            if got == -Int(EAGAIN) { break }
-            if got <= 0 {
-                // Its own half is closed; what it asked before that is still answered.
-                execute(connection)
-                connection.pointee.isClosing = true
-                touch(connection)
-                return
-            }
-            counters.bytesIn += UInt64(got)
-            connection.pointee.activeAt = monotonic
-            connection.pointee.inputEnd += got
-            budget -= got
-            let isFull = got == room
-            execute(connection)
-            if !isFull || connection.pointee.isHeld || connection.pointee.isClosing || connection.pointee.isPaused {
-                break
-            }
-            connection.pointee.reserveInput(2048)
-        }
-    }
-
-    /// Executes the whole commands in a connection's input.
-    mutating func execute(_ connection: UnsafeMutablePointer<Connection>) {
-        touch(connection)
-        connection.pointee.isHeld = false
-        // How far the input was looked at; nothing before the first command, which is wanted at once.
-        var looked = Int.max
-        while connection.pointee.inputStart < connection.pointee.inputEnd, !connection.pointee.isClosing,
-            !connection.pointee.isPaused
-        {
-            if connection.pointee.waitingOutput > Limits.outputBytes {
-                hold(connection)
-                return
-            }
-            if connection.pointee.inputStart >= looked { looked = lookAhead(connection) }
-            let start = connection.pointee.input + connection.pointee.inputStart
-            switch parser.parse(start, connection.pointee.inputEnd - connection.pointee.inputStart) {
-            case .command(let count, let bytes):
-                connection.pointee.inputStart += bytes
-                perform(connection, count)
-                if looked == Int.max { looked = connection.pointee.inputStart }
-            case .empty(let bytes):
-                connection.pointee.inputStart += bytes
-            case .incomplete(let more):
-                makeRoom(connection, more)
-                return
-            case .invalid(let why):
-                counters.protocolErrors += 1
-                connection.pointee.error("ERR Protocol error: \(why)")
-                connection.pointee.isClosing = true
-                connection.pointee.inputStart = connection.pointee.inputEnd
-            }
-        }
-    }
-
-    /// More commands are there, but replies are not taken: go on when they are.
-    private mutating func hold(_ connection: UnsafeMutablePointer<Connection>) {
-        connection.pointee.isHeld = true
-        wait(connection)
-    }
-
-    private mutating func wait(_ connection: UnsafeMutablePointer<Connection>) {
-        if connection.pointee.isWaiting { return }
-        connection.pointee.isWaiting = true
-        waiting.append(connection.pointee.descriptor)
-    }
-
-    private mutating func resumeWaiting() {
-        guard !waiting.isEmpty else { return }
-        let list = waiting
-        waiting.removeAll(keepingCapacity: true)
-        for descriptor in list {
-            guard let connection = connections[Int(descriptor)], connection.pointee.isWaiting else { continue }
-            connection.pointee.isWaiting = false
-            if connection.pointee.waitingOutput <= Limits.outputBytes { execute(connection) }
-        }
-    }
-
     // MARK: The end of a turn, bytes out
 
     @inline(__always)
@@ -308,31 +247,64 @@ struct Server: ~Copyable {
         touched.append(connection.pointee.descriptor)
     }
 
+    /// Who only read is answered at once, who wrote when that is as safe as its namespace wants it.
     mutating func endTurn() {
-        if engine.turnHasWrites { commit() }
+        if engine.turnHasWrites {
+            flushTouched(where: .certain)
+            commit()
+        }
         holdUncertain()
+        flushTouched(where: .all)
+        touched.removeAll(keepingCapacity: true)
+        (turnSyncDelay, turnIsRelaxed) = (.max, false)
+    }
+
+    private enum Answerable {
+        case certain, relaxed, all
+    }
+
+    private mutating func flushTouched(where which: Answerable) {
         var index = 0
         while index < touched.count {
-            if let connection = connections[Int(touched[index])] {
-                connection.pointee.isTouched = false
-                connection.pointee.uncertain = -1
-                flush(connection)
+            if let connection = connections[Int(touched[index])], connection.pointee.isTouched {
+                let isNow =
+                    switch which {
+                    case .all: true
+                    case .certain: connection.pointee.uncertain < 0
+                    case .relaxed: connection.pointee.uncertain < 0 || !connection.pointee.awaitsSync
+                    }
+                if isNow {
+                    connection.pointee.isTouched = false
+                    connection.pointee.uncertain = -1
+                    connection.pointee.awaitsSync = false
+                    flush(connection)
+                }
             }
             index += 1
         }
-        touched.removeAll(keepingCapacity: true)
     }
 
-    /// One write, and one sync if it is to be durable before it is answered.
+    /// One write, and one sync if anything of it is to be durable before it is answered.
     private mutating func commit() {
         lastWrite = monotonic
-        let sync = settings.sync == .always
-        let begun = sync ? Clock.monotonicNanoseconds() : 0
-        do throws(LogError) { try engine.commit(sync: sync) } catch {
+        // A write that nobody spoke for is on the safe side.
+        let sync = turnSyncDelay == 0 || !turnIsRelaxed
+        do throws(LogError) {
+            if !sync || turnIsRelaxed {
+                try engine.commit(sync: false)
+                if !sync {
+                    syncDueAt = min(syncDueAt, turnSyncDelay == .max ? .max : monotonic &+ turnSyncDelay)
+                    return
+                }
+                holdUncertain()
+                flushTouched(where: .relaxed)
+            }
+            let begun = Clock.monotonicNanoseconds()
+            try engine.commit(sync: true)
+            countSync(begun)
+        } catch {
             refuseTurn(error)
-            return
         }
-        if sync { countSync(begun) }
     }
 
     func elapsed(_ begun: Int64) -> UInt64 { UInt64(max(0, Clock.monotonicNanoseconds() - begun)) }
@@ -342,6 +314,8 @@ struct Server: ~Copyable {
         counters.syncs += 1
         counters.syncNanoseconds += took
         counters.syncNanosecondsMax = max(counters.syncNanosecondsMax, took)
+        lastSyncTook = took
+        if !engine.isDirty { syncDueAt = .max }
     }
 
     /// None of the turn's writes happened: instead of replies that would be lies, an error and the end.
@@ -351,6 +325,7 @@ struct Server: ~Copyable {
         for descriptor in touched {
             guard let connection = connections[Int(descriptor)], connection.pointee.uncertain >= 0 else { continue }
             connection.pointee.outputEnd = connection.pointee.uncertain
+            connection.pointee.heldFrom = -1
             connection.pointee.error(Self.message(error))
             connection.pointee.isClosing = true
             connection.pointee.inputStart = connection.pointee.inputEnd
@@ -380,20 +355,21 @@ struct Server: ~Copyable {
         }
         connection.pointee.shrink()
         let awaits = connection.pointee.sendableOutput > 0
-        if connection.pointee.isHeld, connection.pointee.waitingOutput <= Limits.outputBytes { wait(connection) }
         // A connection that does not take its replies is not read either: its own buffers fill, and it waits.
-        let isStopped = connection.pointee.isHeld || connection.pointee.isPaused
-        let interest = UInt32(
-            (awaits ? ZG_WRITABLE : 0)
-                | (isStopped || connection.pointee.isClosing ? 0 : ZG_READABLE))
-        if awaits != connection.pointee.awaitsWritable || awaits || isStopped {
-            connection.pointee.awaitsWritable = awaits || isStopped
+        if connection.pointee.isHeld, connection.pointee.waitingOutput <= Limits.outputBytes {
+            connection.pointee.isHeld = false
+            enqueue(connection)
+        }
+        if awaits != connection.pointee.awaitsWritable {
+            connection.pointee.awaitsWritable = awaits
+            let interest = Self.interest | (awaits ? UInt32(ZG_WRITABLE) : 0)
             _ = zg_epoll_control(epoll, 2, descriptor, interest, Self.connectionToken | UInt64(descriptor))
         }
     }
 
     mutating func close(_ connection: UnsafeMutablePointer<Connection>) {
         let descriptor = connection.pointee.descriptor
+        detach(connection)
         connections[Int(descriptor)] = nil
         names[descriptor] = nil
         transactions[descriptor] = nil
@@ -413,7 +389,7 @@ struct Server: ~Copyable {
         }
         noticeEvents()
         guard engine.readOnlyReason == nil else { return }
-        if settings.sync != .always { backgroundSync() }
+        backgroundSync()
         if engine.needsMark, monotonic &- lastWrite > markDelay {
             do throws(LogError) { try engine.mark(time: now) } catch {
                 lastWrite = monotonic
@@ -431,16 +407,17 @@ struct Server: ~Copyable {
     }
 
     private mutating func backgroundSync() {
-        let interval = settings.sync == .interval ? settings.syncMilliseconds * 1_000_000 : Limits.lazySyncNanoseconds
         // Much that is not on stable storage makes the end of a segment slow, which waits for all of it.
         let isMuch =
             engine.writtenBytes &- syncedBytes
             >= (engine.roomInSegment < Limits.unsyncedBytes ? Limits.unsyncedBytes / 8 : Limits.unsyncedBytes)
-        guard syncingSequence == nil, isMuch || monotonic &- lastSync >= interval, let wanted = engine.backgroundSync
+        guard syncingSequence == nil, engine.isDirty, !engine.turnHasWrites,
+            isMuch || monotonic >= syncDueAt || monotonic &- lastSync >= Limits.lazySyncNanoseconds
         else { return }
-        guard let syncer, zg_db_syncer_submit(syncer, disk.descriptor(wanted.file)) == 0 else { return }
-        lastSync = monotonic
-        syncedBytes = engine.writtenBytes
+        guard let wanted = engine.backgroundSync, let syncer,
+            zg_db_syncer_submit(syncer, disk.descriptor(wanted.file)) == 0
+        else { return }
+        (lastSync, syncDueAt, syncedBytes) = (monotonic, .max, engine.writtenBytes)
         syncingSequence = wanted.sequence
     }
 

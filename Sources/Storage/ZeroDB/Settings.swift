@@ -81,6 +81,15 @@ public struct Settings: Sendable {
     /// Where the administrator's password stands.
     public var adminPasswordFile: String?
 
+    /// When writes are durable in namespaces whose settings do not say it.
+    var durability: Durability {
+        switch sync {
+        case .always: .always
+        case .interval: .interval(UInt32(clamping: syncMilliseconds))
+        case .none: .none
+        }
+    }
+
     /// The defaults.
     public init() {}
 

@@ -50,6 +50,7 @@ extension Server {
             } catch { return "namespace \(name): \(Self.message(error))" }
         }
         settings = new
+        for id in 0..<tenantCapacity { applySettings(UInt32(id)) }
         tls = prepared.tls
         gate.administrator = new.administrator
         operations.hooks.options = new.hooks
@@ -59,5 +60,9 @@ extension Server {
     }
 
     /// A connection whose last command was answered at last goes on with what it said behind it.
-    mutating func resume(_ connection: UnsafeMutablePointer<Connection>) { execute(connection) }
+    mutating func resume(_ connection: UnsafeMutablePointer<Connection>) {
+        touch(connection)
+        attach(connection)
+        enqueue(connection)
+    }
 }

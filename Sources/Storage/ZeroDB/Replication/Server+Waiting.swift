@@ -189,7 +189,7 @@ extension Server {
         let isWaiting = replicas.waiters.contains { $0.connection == connection.pointee.id }
         if connection.pointee.heldFrom < 0, !isWaiting {
             connection.pointee.isPaused = false
-            execute(connection)
+            resume(connection)
         }
         touch(connection)
     }
