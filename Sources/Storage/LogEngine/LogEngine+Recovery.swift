@@ -332,6 +332,8 @@ extension LogEngine {
         case RecordType.namespace:
             try attachIndex(define(header.namespace, [UInt8](key), NamespaceSettings(body), header.sequence))
         case RecordType.namespaceEnd:
+            // Its number is not used again, even where damage hides that it ever was.
+            while namespaces.count <= Int(header.namespace) { namespaces.append(nil) }
             if hasNamespace(header.namespace) {
                 namespaces[Int(header.namespace)]?.pointee.table?.close()
                 forget(header.namespace)

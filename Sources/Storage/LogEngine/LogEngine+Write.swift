@@ -37,7 +37,7 @@ extension LogEngine {
         var record = RecordHeader()
         record.type = RecordType.value
         record.namespace = namespace
-        record.previous = slot?.sequence ?? 0
+        record.previous = plants(.wrongPrevious) ? 0 : slot?.sequence ?? 0
         let offset = try append(&record, key, value, hash: hash, time: time, usesSlack: false)
         try put(record, key, hash, active, offset, damaged: false)
         return record.sequence
@@ -215,7 +215,7 @@ extension LogEngine {
         growPending(total)
         lastTime = max(lastTime, time)
         record.sequence = nextSequence
-        record.time = lastTime
+        record.time = plants(.timeGoesBack) ? time : lastTime
         record.synced = plants(.markBeforeSync) ? nextSequence - 1 : durableSequence
         let at = pending + pendingCount
         if let from = key.baseAddress { (at + Format.recordHeaderBytes).copyMemory(from: from, byteCount: key.count) }

@@ -50,6 +50,10 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     case ignoreCondition
     /// Takes the system's memory for the medium after a restart.
     case trustMemory
+    /// A version does not name the one before it.
+    case wrongPrevious
+    /// A version is older than the one before it.
+    case timeGoesBack
     /// Answers writes that are gone because their turn was written in parts.
     case forgetTurnFailure
 }

@@ -46,6 +46,18 @@ extension LogEngine {
         return result
     }
 
+    mutating func formerVersion(
+        _ namespace: UInt32, _ key: [UInt8], _ before: UInt64?
+    ) -> Result<Version?, LogError> {
+        var result: Result<Version?, LogError> = .success(nil)
+        key.withUnsafeBytes { key in
+            do throws(LogError) { result = .success(try version(namespace, key, before: before)) } catch {
+                result = .failure(error)
+            }
+        }
+        return result
+    }
+
     mutating func value(_ entry: Entry, _ namespace: UInt32, _ key: [UInt8]) -> Result<[UInt8], LogError> {
         var value = [UInt8](repeating: 0, count: entry.valueLength + 1)
         var failure: LogError?

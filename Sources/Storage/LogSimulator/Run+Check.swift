@@ -234,6 +234,34 @@ extension Run {
         }
     }
 
+    /// Every version of a key, newest first; what is committed is never missing and never another.
+    func history(_ engine: inout LogEngine) throws(Stop) {
+        guard damaged.isEmpty, !hasLied, !engine.turnHasWrites,
+            let namespace = model.visible.namespaces.randomElement(using: &random), !namespace.settings.isFrozen
+        else { return }
+        let number = random.below(Keys.count)
+        let key = Keys.bytes(number)
+        var before: UInt64?
+        var time = UInt64.max
+        for version in namespace.keys[number].versions.reversed() {
+            let found: Version?
+            switch engine.formerVersion(namespace.id, key, before) {
+            case .success(let version): found = version
+            case .failure(let error): throw stop(error)
+            }
+            guard let found, found.sequence == version.sequence, found.isTombstone == (version.value == nil),
+                found.valueLength == version.value?.count ?? 0, found.time <= time, found.time >= version.time
+            else {
+                let what = found.map { "\($0)" } ?? "nothing"
+                throw .wrong("namespace \(namespace.id) key \(number): history has \(what), not \(version.sequence)")
+            }
+            (before, time) = (found.sequence, found.time)
+        }
+        if case .success(let found) = engine.formerVersion(namespace.id, key, before), let found, before != nil {
+            throw .wrong("namespace \(namespace.id) key \(number): history has \(found.sequence), which never was")
+        }
+    }
+
     /// Reads all keys while the engine runs.
     func everything(_ engine: inout LogEngine) throws(Stop) {
         let names = model.visible.namespaces.map(\.name).sorted { $0.lexicographicallyPrecedes($1) }

@@ -19,6 +19,8 @@ extension Run {
             try commit(&engine)
         }
         try backgroundSync(&engine)
+        if random.chance(60) { try maintain(&engine) }
+        if random.chance(30) { try history(&engine) }
         try look(&engine)
         if random.chance(4) { try everything(&engine) }
         if random.chance(3), !faults.lies { try restartCleanly(&engine) }
@@ -169,6 +171,18 @@ extension Run {
         }
         say("mark of \(last)")
         model.promise(upTo: last)
+    }
+
+    /// Some of the work that nobody waits for.
+    private func maintain(_ engine: inout LogEngine) throws(Stop) {
+        for _ in 0..<(1 + random.below(4)) {
+            let isMore = engine.maintain(now: clock(), budget: 512 << random.below(6))
+            if disk.isCrashed {
+                say("maintenance: power lost")
+                throw .crashed
+            }
+            if !isMore { break }
+        }
     }
 
     /// A sync by a thread: asked for, done while more is written, and told later.
