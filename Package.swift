@@ -65,7 +65,8 @@ let modules: [Module] = [
     Module(
         "Storage", "ZeroDB", .unsafe,
         [
-            "Bytes", "Linux", "CLinux", "CPrefetch", "CISAL", "EventLoop", "RESP", "LogEngine", "Simulation", "Crypto", "HTTP",
+            "Bytes", "Linux", "CLinux", "CPrefetch", "CISAL", "EventLoop", "RESP", "LogEngine", "Simulation", "Crypto",
+            "HTTP",
             "CTLS",
         ]),
     Module("Storage", "Flist", .unsafe, ["Bytes", "Crypto", "RESP", "CZstd"]),
