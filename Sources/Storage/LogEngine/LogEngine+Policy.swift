@@ -25,3 +25,14 @@ extension LogEngine {
         if let failure { throw failure }
     }
 }
+
+extension LogEngine {
+    /// Ends the segment that is written to, so that it can be copied as a whole; the next record begins another.
+    public mutating func sealSegment(time: UInt64) throws(LogError) {
+        if readOnlyReason != nil { throw .readOnly }
+        if let writeRefusal { throw .refused(writeRefusal) }
+        try commit(sync: true)
+        guard isOpened, segments[active].length > UInt64(Format.headerBlockBytes) else { return }
+        try roll()
+    }
+}

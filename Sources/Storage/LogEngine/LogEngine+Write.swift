@@ -289,7 +289,7 @@ extension LogEngine {
     }
 
     /// Ends the active segment and begins the next. The old one is durable before the new one exists.
-    private mutating func roll() throws(LogError) {
+    mutating func roll() throws(LogError) {
         try writePending()
         let last = segments[active]
         // One sync for what is written and for the length.

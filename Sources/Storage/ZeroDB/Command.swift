@@ -7,6 +7,7 @@ enum Command: UInt8, CaseIterable {
     case status, metrics, hooks
     case range, prefix, kscan, batch, multi, exec, discard, watch, unwatch, proof
     case listen, unlisten, doors
+    case setx, check, keytime, keycur, scanx, rscan, history, wait, mirror, nsjump, reload, stop, index
     case zsync, waitreplicas, promote, demote, replicaof, role
 
     /// Name on the wire.
@@ -61,6 +62,19 @@ enum Command: UInt8, CaseIterable {
         case .listen: "LISTEN"
         case .unlisten: "UNLISTEN"
         case .doors: "DOORS"
+        case .setx: "SETX"
+        case .check: "CHECK"
+        case .keytime: "KEYTIME"
+        case .keycur: "KEYCUR"
+        case .scanx: "SCANX"
+        case .rscan: "RSCAN"
+        case .history: "HISTORY"
+        case .wait: "WAIT"
+        case .mirror: "MIRROR"
+        case .nsjump: "NSJUMP"
+        case .reload: "RELOAD"
+        case .stop: "STOP"
+        case .index: "INDEX"
         case .zsync: "ZSYNC"
         case .waitreplicas: "WAITREPLICAS"
         case .promote: "PROMOTE"
@@ -73,13 +87,18 @@ enum Command: UInt8, CaseIterable {
     /// Arguments with the name: exactly so many, or with a minus at least so many.
     var arity: Int {
         switch self {
+        case .check, .keytime, .keycur: 2
+        case .history, .wait, .index: -2
+        case .setx: -3
+        case .mirror, .nsjump, .stop: 1
+        case .scan, .scanx, .rscan, .reload: -1
         case .multi, .exec, .discard, .unwatch: 1
         case .get, .prefix, .kscan, .watch, .nsnew: -2
         case .range, .proof: -3
         case .batch: -4
         case .echo, .length, .keyseq, .getseq, .nsdel, .nsinfo: 2
         case .set: -3
-        case .mget, .del, .exists, .scan, .config, .client, .select, .auth: -2
+        case .mget, .del, .exists, .config, .client, .select, .auth: -2
         case .mset: -3
         case .dbsize, .next, .quit, .reset, .time, .flush, .nslist: 1
         case .nsset: 4
@@ -100,6 +119,8 @@ enum Command: UInt8, CaseIterable {
     /// What a connection must at least be to use it.
     var role: UInt8 {
         switch self {
+        case .setx: Role.readWrite
+        case .mirror, .nsjump, .reload, .stop, .index: Role.admin
         case .set, .mset, .del, .batch, .flush, .nsfence: Role.readWrite
         case .nsnew, .nsdel, .nslist, .nsset, .status, .metrics, .hooks, .listen, .unlisten, .doors,
             .zsync, .promote, .demote, .replicaof, .role:
@@ -110,7 +131,9 @@ enum Command: UInt8, CaseIterable {
 
     var firstKey: Int {
         switch self {
-        case .get, .set, .mget, .mset, .del, .exists, .length, .keyseq, .getseq, .proof, .watch: 1
+        case .setx, .check, .keytime, .keycur, .history, .get, .set, .mget, .mset, .del, .exists, .length, .keyseq,
+            .getseq, .proof, .watch:
+            1
         default: 0
         }
     }

@@ -23,6 +23,8 @@ enum Limits {
 
     // Costs are in units of about a nanosecond of the loop: a byte in or out is one.
 
+    /// What a scan costs beside each key: a table of the index is sorted.
+    static let scanCost = 100_000
     /// What a command costs beside its bytes.
     static let commandCost = 500
     /// What it costs to look after a connection at all: a receive and a send.
@@ -36,7 +38,14 @@ enum Limits {
     /// Bytes of one reply with many values.
     static let replyBytesMax = 64 << 20
     /// Keys of one SCAN reply.
-    static let scanCountMax = 10_000
+    static let scanCountMax = 1000
+    /// Keys of one SCANX reply, and records of the log that it looks at.
+    static let writeOrderKeys = 500
+    static let writeOrderVisits = 2000
+    /// How long WAIT may wait.
+    static let waitMilliseconds: ClosedRange<UInt64> = 100...1_800_000
+    /// What a namespace's interval may be.
+    static let syncMilliseconds: ClosedRange<UInt64> = 10...60_000
     /// Doors that other processes handed over: one or two a tenant of a node.
     static let doorsMax = 4096
     /// Bytes of a door's label.

@@ -6,6 +6,7 @@ extension Server {
     mutating func perform(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
         let command = table.find(arguments[0])
         counters.commands[Int(command.rawValue)] += 1
+        if isObserved { observe(connection, command, count) }
         if connection.pointee.isQueueing {
             queue(connection, command, count)
             return
@@ -38,8 +39,21 @@ extension Server {
         if settings.replicasRequired > 0, command.isDefinition { markUncertain(connection) }
         switch command {
         case .unknown: break
-        case .get: if count == 2 { get(connection) } else { getPart(connection, count) }
-        case .set: set(connection, count)
+        case .get:
+            if count == 2 {
+                get(connection)
+            } else if count == 4, arguments[2].isWord("AT") {
+                getAt(connection, arguments[3])
+            } else {
+                getPart(connection, count)
+            }
+        case .set, .setx: set(connection, count)
+        case .check: check(connection)
+        case .keytime: keyTime(connection)
+        case .keycur: keyCursor(connection)
+        case .scanx: scanWrites(connection, count, isReverse: false)
+        case .rscan: scanWrites(connection, count, isReverse: true)
+        case .history: history(connection, count)
         case .mget: mget(connection, count)
         case .mset: mset(connection, count)
         case .del: delete(connection, count)
@@ -47,7 +61,8 @@ extension Server {
         case .length: length(connection)
         case .keyseq: keySequence(connection)
         case .getseq: getWithSequence(connection)
-        case .scan: scan(connection, count)
+        case .scan:
+            if isWriteScan(count) { scanWrites(connection, count, isReverse: false) } else { scan(connection, count) }
         case .dbsize: databaseSize(connection)
         case .range: range(connection, count)
         case .prefix: prefix(connection, count)
@@ -87,9 +102,20 @@ extension Server {
                 connection.pointee.homeNamespace, connection.pointee.homeRole
             )
             connection.pointee.put("+RESET\r\n")
+        case .wait:
+            if count == 3, arguments[1].number != nil {
+                waitReplicas(connection)
+            } else {
+                waitForCommand(connection, count)
+            }
+        case .mirror: mirror(connection)
+        case .nsjump: jump(connection)
+        case .reload: reload(connection)
+        case .stop: fail(connection, "DENIED STOP is not a command here: SIGTERM stops in order")
+        case .index: dirtyIndexes(connection, count)
         case .time: time(connection)
         case .info: information(connection)
-        case .command: commands(connection, count)
+        case .command: describeCommands(connection, count)
         case .client: client(connection, count)
         case .config: configuration(connection, count)
         case .nsnew: createNamespace(connection, count)

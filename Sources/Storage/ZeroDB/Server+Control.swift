@@ -105,37 +105,6 @@ extension Server {
         connection.pointee.bulk(String(now / 1000 % 1_000_000))
     }
 
-    /// `COMMAND`, `COMMAND COUNT`, `COMMAND DOCS …`
-    func commands(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
-        let known = Command.allCases.filter { $0 != .unknown }
-        if count > 1, arguments[1].isWord("COUNT") {
-            connection.pointee.integer(UInt64(known.count))
-            return
-        }
-        if count > 1 {
-            // Clients ask for documentation to complete what a person types; there is none in this form.
-            connection.pointee.map(0)
-            return
-        }
-        connection.pointee.array(known.count)
-        for command in known {
-            connection.pointee.array(6)
-            connection.pointee.bulk(
-                UnsafeRawBufferPointer(start: command.name.utf8Start, count: command.name.utf8CodeUnitCount))
-            if command.arity < 0 {
-                connection.pointee.put(":-")
-                connection.pointee.put(byte: UInt8(48 + -command.arity))
-                connection.pointee.put("\r\n")
-            } else {
-                connection.pointee.integer(UInt64(command.arity))
-            }
-            connection.pointee.array(1)
-            connection.pointee.put(command.role == Role.readOnly ? "+readonly\r\n" : "+write\r\n")
-            let first = UInt64(command.firstKey)
-            for number in [first, first, first] { connection.pointee.integer(number) }
-        }
-    }
-
     /// `CLIENT ID | GETNAME | SETNAME name | SETINFO attribute value | NO-EVICT … | NO-TOUCH …`
     mutating func client(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
         let what = arguments[1]
@@ -153,15 +122,26 @@ extension Server {
             connection.pointee.ok()
         } else if what.isWord("SETINFO"), count == 4 {
             connection.pointee.ok()
+        } else if what.isWord("LIST"), connection.pointee.role == Role.admin {
+            listClients(connection)
+        } else if what.isWord("KILL"), connection.pointee.role == Role.admin {
+            killClient(connection, count)
         } else if what.isWord("NO-EVICT") || what.isWord("NO-TOUCH") {
             connection.pointee.ok()
         } else {
-            fail(connection, "ERR CLIENT knows ID, GETNAME, SETNAME, SETINFO")
+            fail(
+                connection,
+                "ERR CLIENT knows ID, GETNAME, SETNAME, SETINFO, and for the administrator LIST and KILL ID n")
         }
     }
 
     /// `CONFIG GET pattern…`
     mutating func configuration(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        if arguments[1].isWord("RESETSTAT"), connection.pointee.role == Role.admin {
+            counters = Counters()
+            connection.pointee.ok()
+            return
+        }
         if arguments[1].isWord("RELOAD"), count == 2, connection.pointee.role == Role.admin {
             reload(connection)
             return
@@ -263,6 +243,7 @@ extension Server {
             frozen: \(settings.isFrozen ? "yes" : "no")
             public: \(settings.isPublic || settings.passwordVerifier.isEmpty ? "yes" : "no")
             password: \(settings.passwordVerifier.isEmpty ? "no" : "yes")
+            \(properties(of: settings))
             created_ns: \(settings.created)
             index_entries: \(info.slots)
 
@@ -293,15 +274,14 @@ extension Server {
         } else if property.isWord("PASSWORD") {
             changePassword(connection, id, value)
             return
-        } else {
-            fail(
-                connection,
-                "ERR NSSET knows mode user|seq|ordered, maxsize <bytes>, password <password>|*, public|worm|lock|freeze 0|1"
-            )
+        } else if !Self.apply(property, value, to: &settings) {
+            fail(connection, Self.properties)
             return
         }
         do throws(LogError) {
+            if let durability = settings.durability { try engine.declare(durability.policy, time: now) }
             try engine.changeNamespace(id, settings, time: now)
+            applySettings(id)
             hook("namespace-updated", [arguments[1].text])
             connection.pointee.ok()
         } catch { failControl(connection, error) }

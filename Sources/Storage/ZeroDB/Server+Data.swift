@@ -270,6 +270,7 @@ extension Server {
                 return
             }
             let next = try engine.scan(namespace, from: cursor, count: wanted, into: &found)
+            extraCost += Limits.scanCost + found.count * 300
             markUncertain(connection)
             reply(connection, next, keys(namespace, pattern))
         } catch { fail(connection, error) }

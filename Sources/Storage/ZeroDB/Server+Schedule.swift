@@ -294,7 +294,8 @@ extension Server {
                 if looked == Int.max { looked = connection.pointee.inputStart }
                 if connection.pointee.namespace != connection.pointee.tenant { attach(connection) }
                 let cost = bytes + max(0, connection.pointee.outputEnd - before)
-                spent += cost + Limits.commandCost
+                spent += cost + Limits.commandCost + extraCost
+                extraCost = 0
                 if tenants[Int(connection.pointee.namespace)].isLimited, charge(connection, cost) { return .limit }
             case .empty(let bytes):
                 connection.pointee.inputStart += bytes

@@ -77,6 +77,11 @@ struct Server: ~Copyable {
     /// When the next background sync has to begin.
     var syncDueAt = UInt64.max
     var lastSyncTook: UInt64 = 0
+    var observers = Observers()
+    var isObserved = false
+    /// What the last command cost beside its bytes, where that is much.
+    var extraCost = 0
+    var writtenKeys: [WrittenKey] = []
     var counters = Counters()
     var found: [Entry] = []
     var page = KeyPage()
@@ -168,6 +173,7 @@ struct Server: ~Copyable {
             counters.turns += 1
             schedule()
             expireWaiting()
+            endWaits()
             endTurn()
             tendReplicas()
             tendUpstream()
@@ -207,6 +213,7 @@ struct Server: ~Copyable {
         if syncDueAt != .max, syncingSequence == nil {
             until = min(until, syncDueAt > monotonic ? syncDueAt - monotonic : 0)
         }
+        if let wait = observers.nextTimeout { until = min(until, wait > monotonic ? wait - monotonic : 0) }
         if let wake = nextWake { until = min(until, wake > monotonic ? wake - monotonic : 0) }
         return Int32((until + 999_999) / 1_000_000)
     }
@@ -370,6 +377,7 @@ struct Server: ~Copyable {
     mutating func close(_ connection: UnsafeMutablePointer<Connection>) {
         let descriptor = connection.pointee.descriptor
         detach(connection)
+        if isObserved { stopObserving(connection) }
         connections[Int(descriptor)] = nil
         names[descriptor] = nil
         transactions[descriptor] = nil
