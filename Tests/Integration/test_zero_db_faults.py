@@ -79,7 +79,7 @@ def test_a_failed_sync_ends_writing(shim, tmp_path, sync):
             for words in (["SET", "a", "3"], ["DEL", "b"], ["MSET", "a", "4", "d", "4"], ["NSNEW", "other"]):
                 assert call(link, *words).startswith(b"-READONLY"), words
             assert call(link, "GET", "a") == b"1" and call(link, "GET", "b") == b"1"
-            assert b"read_only:1" in call(link, "INFO") or b"read_only" in call(link, "INFO")
+            assert b"read_only:1" in call(link, "INFO")
         time.sleep(0.3)
         assert count.stat().st_size == attempts, "a failed sync was tried again"
         server.end()
@@ -191,7 +191,7 @@ def test_ten_thousand_idle_connections():
         for link in links[-5:]:
             answer = link.recv(200)
             refused.append(answer)
-        assert all(b"max number of clients" in answer for answer in refused), refused
+        assert all(answer.startswith(b"-MAXCLIENTS") for answer in refused), refused
         assert call(links[0], "PING") == b"+PONG"
     finally:
         for link in links:

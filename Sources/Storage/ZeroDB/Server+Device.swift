@@ -69,7 +69,7 @@ extension Server {
             if isDocs {
                 put(connection, name: command)
                 connection.pointee.map(2)
-                for text in ["summary", "Documentation/guides/zero-db.md", "group", "generic"] {
+                for text in ["summary", "Documentation/zero-db.md", "group", "generic"] {
                     connection.pointee.bulk(text)
                 }
             } else if command == .unknown {

@@ -5,7 +5,7 @@ internal import LogEngine
 /// What is kept of a password: enough to recognise it, not enough to log in with.
 ///
 /// A key is derived with Argon2id and used as SCRAM does (RFC 5802, with HMAC-SHA-256): `stored` recognises a client's
-/// key, `server` lets the server prove to a client that it knows the password too. `Documentation/guides/zero-db.md` has
+/// key, `server` lets the server prove to a client that it knows the password too. `Documentation/zero-db.md` has
 /// the computation.
 struct PasswordVerifier: Equatable, Sendable {
     /// The first byte of the namespace setting: a verifier of this kind.
