@@ -158,3 +158,14 @@ def test_resident_memory_and_idle(shared):
         status = pathlib.Path(f"/proc/{shared.pid(name)}/status").read_text()
         total += int(re.search(r"VmRSS:\s+(\d+)", status)[1])
     assert total < 600_000
+
+
+def test_what_is_removed_stays_removed(shared):
+    """The look that repairs networks comes at any moment, also while one is being removed."""
+    for _ in range(6):
+        shared.zero("deploy", shared.contract(grids.hello()), "--yes")
+        assert shared.get("hello")[0] == 200
+        shared.zero("delete", "hello", "--yes")
+    time.sleep(4)
+    left = [path.name for path in pathlib.Path("/run/netns").iterdir() if path.name.split("-")[1] in shared.tags]
+    assert left == []

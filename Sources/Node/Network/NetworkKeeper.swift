@@ -12,6 +12,8 @@ actor NetworkKeeper {
     private var appliedNetwork: ContractNetwork?
     private var lookedAt: Int64 = 0
     private var last: Task<Void, Never>?
+    /// Nothing of it is left. A look that was asked for before must not make it again: nobody would ever remove that.
+    private var isGone = false
     /// Namespaces of the node's Zero-DB that were asked for, by store.
     private var namespaces: [String: String] = [:]
 
@@ -25,6 +27,10 @@ actor NetworkKeeper {
     /// Makes `wanted` hold. A look at something that was well a moment ago is skipped, unless `force`.
     func ensure(_ wanted: ContractNetwork, force: Bool = false) async throws {
         try await exclusively { keeper in
+            if keeper.isGone {
+                if force { return }
+                throw BusError.unavailable("the network of contract \(wanted.tag) was just removed; ask again")
+            }
             keeper.network = wanted
             keeper.namespaces = keeper.namespaces.filter { name, _ in wanted.stores.contains { $0.name == name } }
             let isRecent = Clock.monotonicNanoseconds() / 1_000_000 - keeper.lookedAt < NetworkLimits.recheck / 2
@@ -82,6 +88,7 @@ actor NetworkKeeper {
     /// asked just now.
     func keepDoors(_ known: Set<String>? = nil) async throws {
         try await exclusively { keeper in
+            if keeper.isGone { return }
             let (network, namespaces, doors) = (keeper.network, keeper.namespaces, keeper.node.doors)
             let repaired = try await runBlocking { () throws -> [String] in
                 let inode = try File.status("/run/netns/\(network.namespace)").inode
@@ -111,6 +118,7 @@ actor NetworkKeeper {
             try await runBlocking { try NetworkBuilder.remove(tag: network.tag) }
             try? File.remove("\(node.run)/network/dns-\(network.contract).conf")
             try? File.remove("\(node.run)/network/dns-\(network.contract).hosts")
+            keeper.isGone = true
         }
     }
 
