@@ -47,4 +47,18 @@ public protocol Disk: AnyObject {
     func truncate(_ file: DiskFile, length: UInt64) throws(DiskError)
     /// Makes everything of a file durable: contents, length and its name.
     func sync(_ file: DiskFile) throws(DiskError)
+    /// Begins a sync that need not have ended at return; one at a time.
+    func beginSync(_ file: DiskFile) throws(DiskError)
+    /// Whether the sync that was begun has ended; throws, once, if it failed.
+    func endSync() throws(DiskError) -> Bool
+    /// Free and total bytes.
+    func space() throws(DiskError) -> (free: UInt64, total: UInt64)
+}
+
+extension Disk {
+    /// For disks that cannot sync beside other work.
+    public func beginSync(_ file: DiskFile) throws(DiskError) { try sync(file) }
+
+    /// A sync that did not return before it ended.
+    public func endSync() throws(DiskError) -> Bool { true }
 }

@@ -38,6 +38,8 @@ public final class SimulatedDisk: Disk {
         var current: [UInt8] = []
         var changes: [Change] = []
         var isRemoved = false
+        /// What the medium held when the file was removed: its blocks are not overwritten by that.
+        var lastDurable: [UInt8] = []
         var isOpen = true
         /// The medium does not hold what a running machine sees, and will not after a sync either.
         var isDiverged = false
@@ -98,6 +100,7 @@ public final class SimulatedDisk: Disk {
         guard let index = files.firstIndex(where: { $0.name == name && !$0.isRemoved }) else { throw .missing }
         try step()
         files[index].isRemoved = true
+        files[index].lastDurable = files[index].durable ?? []
         files[index].durable = nil
     }
 
@@ -217,6 +220,12 @@ public final class SimulatedDisk: Disk {
         files[number].changes = []
     }
 
+    /// Of the capacity.
+    public func space() throws(DiskError) -> (free: UInt64, total: UInt64) {
+        try alive()
+        return (UInt64(max(0, capacity - used)), UInt64(capacity))
+    }
+
     // MARK: Faults
 
     /// Power is lost now: of what was not synced, any part reaches the medium, sector by sector, in any order.
@@ -286,6 +295,19 @@ public final class SimulatedDisk: Disk {
     /// The bytes of a file as a running machine sees them.
     public func bytes(of name: String) -> [UInt8] {
         files.first { $0.name == name && !$0.isRemoved }?.current ?? []
+    }
+
+    /// Whether some bytes stand anywhere on the medium, files that were removed without being overwritten included.
+    public func holdsAnywhere(_ wanted: [UInt8]) -> Bool {
+        guard let first = wanted.first else { return true }
+        return files.contains { file in
+            for image in [file.durable ?? file.lastDurable, file.current] where image.count >= wanted.count {
+                for at in 0...(image.count - wanted.count) where image[at] == first {
+                    if image[at..<at + wanted.count].elementsEqual(wanted) { return true }
+                }
+            }
+            return false
+        }
     }
 
     /// Bytes of all files.

@@ -185,6 +185,9 @@ struct RecordHeader {
     var batchRemaining: UInt32 = 0
     var valueLength: UInt32 = 0
 
+    /// The flag of a namespace's end that wants its bytes overwritten. Readers may ignore it.
+    static let wipes: UInt16 = 1 << 8
+
     init() {}
 
     /// Bytes before the value.

@@ -172,8 +172,11 @@ extension LogEngine {
 
     @inline(__always)
     private mutating func apply(_ entry: IndexEntry, _ position: Int) throws(LogError) {
-        // The table of a sequential namespace was on stable storage behind this record.
-        if isKnown(entry) { return }
+        // The table of a sequential namespace was on stable storage behind this record; only its bytes count.
+        if isKnown(entry) {
+            if let state = namespaces[Int(entry.namespace)] { charge(state, entry.record.totalBytes, position) }
+            return
+        }
         if needsKey(entry) {
             guard let header = try head(entry, position) else {
                 throw .corrupt(segment: segments[position].number, offset: entry.offset)

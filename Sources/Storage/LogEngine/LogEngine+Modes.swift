@@ -176,21 +176,23 @@ extension LogEngine {
         modeUndo.cut(to: count)
     }
 
-    private func revert(
+    private mutating func revert(
         _ change: ModeUndo.Change, _ state: UnsafeMutablePointer<NamespaceState>, _ ordered: OrderedKeys
     ) {
         modeUndo.key(change).withUnsafeBytes { key in
-            account(state, ordered.index.find(key) ?? Slot(), change.slot)
+            unaccount(state, ordered.index.find(key) ?? Slot(), change.slot)
             if change.slot.isEmpty { ordered.index.remove(key) } else { ordered.index.put(key, change.slot) }
         }
     }
 
-    private func revert(
+    private mutating func revert(
         _ change: ModeUndo.Change, _ state: UnsafeMutablePointer<NamespaceState>, _ table: SequentialTable
     ) {
         do throws(LogError) {
             if !isRecovering {
-                account(state, try slot(table.entry(change.id)) ?? Slot(), try slot(change.entry) ?? Slot())
+                unaccount(state, try slot(table.entry(change.id)) ?? Slot(), try slot(change.entry) ?? Slot())
+            } else if let read = try slot(table.entry(change.id)) {
+                uncharge(state, read.recordBytes)
             }
             try table.put(change.id, change.entry, sequence: max(1, change.entry.sequence), durable: 0)
             if change.entry.isEmpty, table.nextId == change.id + 1 { table.nextId = change.id }

@@ -10,10 +10,13 @@ extension LogEngine {
         guard namespaces.count <= LogLimits.namespacesMax else { throw .tooLarge }
         var settings = settings
         settings.created = time
+        try checkReservation(nil, settings.reservation)
         let id = UInt32(namespaces.count)
         let sequence = try record(RecordType.namespace, id, name, settings.encoded, previous: 0, time: time)
         let state = define(id, name, settings, sequence)
         try attachIndex(state)
+        chargeDefinition(id, name.count, settings)
+        noteSettings(id)
         return id
     }
 
@@ -24,21 +27,53 @@ extension LogEngine {
         let state = try state(id)
         guard state.pointee.settings.isSupported else { throw .namespaceUnsupported }
         guard settings.mode == state.pointee.settings.mode || state.pointee.slots == 0 else { throw .modeFixed }
+        if settings.reservation > state.pointee.settings.reservation {
+            try checkReservation(id, settings.reservation)
+        }
         let (name, previous) = (state.pointee.name, state.pointee.definition)
         let sequence = try record(
             RecordType.namespace, id, name, settings.encoded, previous: previous, time: time)
+        // A run that is under way was decided by the former settings.
+        if state.pointee.isReclaimed != settings.isReclaimed || state.pointee.settings.history != settings.history {
+            if compaction.phase != .moving { abandonRun() }
+            noteUncertain(id)
+        }
         state.pointee.settings = settings
         state.pointee.definition = sequence
         try attachIndex(state)
+        chargeDefinition(id, name.count, settings)
+        noteSettings(id)
     }
 
-    /// Ends a namespace and everything in it, durably.
-    public mutating func removeNamespace(_ id: UInt32, time: UInt64) throws(LogError) {
+    /// Ends a namespace and everything in it, durably; with `wipes` its bytes on the disk are overwritten soon.
+    public mutating func removeNamespace(_ id: UInt32, wipes: Bool = false, time: UInt64) throws(LogError) {
         let state = try state(id)
         let (name, previous) = (state.pointee.name, state.pointee.definition)
-        _ = try record(RecordType.namespaceEnd, id, name, [], previous: previous, time: time)
+        let sequence = try record(
+            RecordType.namespaceEnd, id, name, [], previous: previous, flags: wipes ? RecordHeader.wipes : 0,
+            time: time)
         try state.pointee.table?.remove()
         forget(id)
+        chargeControl(0, Format.aligned(Format.recordHeaderBytes + name.count), active)
+        noteSettings(id)
+        guard wipes, sequence > 0 else { return }
+        if compaction.phase != .moving { abandonRun(overwrites: true) }
+        compaction.wiped.insert(id)
+        try rollActive()
+    }
+
+    /// Ends everything that a namespace holds, its history too, durably; its settings and fence stay.
+    public mutating func flush(_ id: UInt32, epoch: UInt64 = 0, time: UInt64) throws(LogError) {
+        let state = try writable(id, epoch)
+        if state.pointee.settings.isWorm { throw .worm }
+        let sequence = try record(RecordType.flush, id, [], [], previous: 0, time: time)
+        try empty(state, sequence)
+        chargeControl(id, Format.recordHeaderBytes, active)
+        noteUncertain(id)
+    }
+
+    private mutating func chargeDefinition(_ id: UInt32, _ nameBytes: Int, _ settings: NamespaceSettings) {
+        chargeControl(id, Format.aligned(Format.recordHeaderBytes + nameBytes + settings.encoded.count), active)
     }
 
     /// Refuses writers of lower epochs from now on, durably. A lower or equal fence than the one in force is refused.
@@ -47,8 +82,9 @@ extension LogEngine {
         guard epoch >= state.pointee.fence else { throw .fenced(epoch: state.pointee.fence) }
         if epoch == state.pointee.fence { return }
         let value = (0..<8).map { UInt8(truncatingIfNeeded: epoch >> (8 * $0)) }
-        _ = try record(RecordType.fence, id, [], value, previous: 0, time: time)
+        state.pointee.fenced = try record(RecordType.fence, id, [], value, previous: 0, time: time)
         state.pointee.fence = epoch
+        chargeControl(id, Format.recordHeaderBytes + 8, active)
     }
 
     /// Names are 1 to 128 bytes of letters, digits, `.`, `_` and `-`, not beginning with a dot.
@@ -62,12 +98,13 @@ extension LogEngine {
     }
 
     private mutating func record(
-        _ type: UInt8, _ namespace: UInt32, _ key: [UInt8], _ value: [UInt8], previous: UInt64, time: UInt64
+        _ type: UInt8, _ namespace: UInt32, _ key: [UInt8], _ value: [UInt8], previous: UInt64, flags: UInt16 = 0,
+        time: UInt64
     ) throws(LogError) -> UInt64 {
         if let writeRefusal { throw .refused(writeRefusal) }
         try commitPart(sync: true)
         var header = RecordHeader()
-        (header.type, header.namespace, header.previous) = (type, namespace, previous)
+        (header.type, header.namespace, header.previous, header.flags) = (type, namespace, previous, flags)
         var failure: LogError?
         key.withUnsafeBytes { key in
             value.withUnsafeBytes { value in
@@ -114,9 +151,10 @@ extension LogEngine {
 
     mutating func forget(_ id: UInt32) {
         guard let state = namespaces[Int(id)] else { return }
+        noteUncertain(id)
+        if let table = state.pointee.table { forgetLive(table) }
         names[state.pointee.name] = nil
         namespaces[Int(id)] = nil
-        state.deinitialize(count: 1)
-        state.deallocate()
+        ended.append(EndedNamespace(state: state))
     }
 }

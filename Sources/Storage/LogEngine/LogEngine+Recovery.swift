@@ -3,8 +3,11 @@ public import Simulation
 extension LogEngine {
     /// Opens a device and rebuilds its index; an empty disk becomes a new device with the namespace `default`.
     public static func open(disk: any Disk, options: LogOptions, time: UInt64) throws(LogError) -> LogEngine {
-        var found = try segmentFiles(disk)
-        if found.count == 1, try isUnborn(disk, found[0]) {
+        let all = try directory(disk)
+        let manifest = try Manifest.load(disk, all)
+        let present = all.compactMap { Format.number(segment: $0) }.sorted()
+        var found = inOrder(present, manifest)
+        if manifest == nil, found.count == 1, try isUnborn(disk, found[0]) {
             try disk.removing(Format.name(segment: found[0]))
             found = []
         }
@@ -13,6 +16,7 @@ extension LogEngine {
             role.role = .replica
             try role.store(disk)
         }
+        if found.isEmpty, manifest != nil { throw .manifestDamaged }
         if found.isEmpty { return try role.role == .master ? create(disk, options, time) : wait(disk, options, role) }
         var headers: [SegmentHeader?] = []
         var files: [DiskFile] = []
@@ -28,25 +32,22 @@ extension LogEngine {
                 throw .foreign(segment: number)
             }
         }
+        if let manifest, manifest.header.device != known.device || manifest.header.salt != known.salt {
+            throw .foreign(segment: known.number)
+        }
         var engine = LogEngine(disk: disk, options: options, header: known)
         engine.take(role)
+        engine.manifest = manifest
+        engine.highestNumber = present.last ?? 0
+        engine.measureSpace()
         try engine.recover(found, files, headers, time)
+        if manifest != nil { try engine.discardStrangers(present.filter { !found.contains($0) }) }
         return engine
     }
 
-    private static func segmentFiles(_ disk: any Disk) throws(LogError) -> [UInt64] {
-        var numbers: [UInt64] = []
-        var isForeign = false
-        do throws(DiskError) {
-            for name in try disk.list() {
-                if name.hasPrefix("manifest") { isForeign = true }
-                if let number = Format.number(segment: name) { numbers.append(number) }
-            }
-        } catch {
-            throw .disk(error)
-        }
-        if isForeign { throw .unknownFile }
-        return numbers.sorted()
+    /// Names of all files.
+    private static func directory(_ disk: any Disk) throws(LogError) -> [String] {
+        do throws(DiskError) { return try disk.list() } catch { throw .disk(error) }
     }
 
     /// Whether a segment was being made when its maker died, so that it cannot hold anything.
@@ -87,7 +88,10 @@ extension LogEngine {
         var engine = LogEngine(disk: disk, options: options, header: header)
         engine.lastTime = time
         try engine.startSegment(number: 1)
-        _ = try engine.createNamespace(Array("default".utf8), NamespaceSettings(), time: time)
+        var settings = NamespaceSettings()
+        settings.history = options.history
+        _ = try engine.createNamespace(Array("default".utf8), settings, time: time)
+        engine.measureSpace()
         return engine
     }
 
@@ -105,7 +109,9 @@ extension LogEngine {
                 note(numbers[index], 0..<UInt64(Format.headerBlockBytes), nextSequence..<nextSequence, false)
                 hasDamagedHeader = isLast
             }
-            if let header = headers[index], header.firstSequence > nextSequence {
+            if manifest != nil {
+                expectSegment(numbers[index])
+            } else if let header = headers[index], header.firstSequence > nextSequence {
                 if header.kind == SegmentHeader.kindLog, header.previousSequence >= nextSequence {
                     note(numbers[index], 0..<0, nextSequence..<header.previousSequence + 1, false)
                 }
@@ -113,13 +119,18 @@ extension LogEngine {
             }
             var segment = Segment(
                 number: numbers[index], file: files[index], firstSequence: nextSequence, length: length)
-            segment.kind = headers[index]?.kind ?? SegmentHeader.kindLog
+            segment.kind = headers[index]?.kind ?? manifest?.entry(numbers[index])?.kind ?? SegmentHeader.kindLog
+            segment.created = headers[index]?.created ?? 0
             addSegment(segment)
             active = segments.count - 1
             try replay(active, headers[index], isLast: isLast)
+            endSegment(active, isLast: isLast)
         }
+        noteMissing(before: .max)
+        while drainEnded(1 << 20) {}
         guard !segments.isEmpty else { throw .headerDamaged(segment: numbers[0]) }
         try settle()
+        for state in namespaces { if let state { noteSettings(state.pointee.id) } }
         try finishIndexes()
         if names[Array("default".utf8)] == nil, readOnlyReason == nil, role == .master {
             _ = try createNamespace(Array("default".utf8), NamespaceSettings(), time: time)
@@ -329,8 +340,15 @@ extension LogEngine {
         switch header.type {
         case RecordType.value, RecordType.tombstone:
             try put(header, key, hasher.hash(key), segment, offset, damaged: false)
+            return
         case RecordType.namespace:
-            try attachIndex(define(header.namespace, [UInt8](key), NamespaceSettings(body), header.sequence))
+            let settings = NamespaceSettings(body)
+            if hasNamespace(header.namespace), let state = namespaces[Int(header.namespace)],
+                state.pointee.isReclaimed != settings.isReclaimed || state.pointee.settings.history != settings.history
+            {
+                noteUncertain(header.namespace)
+            }
+            try attachIndex(define(header.namespace, [UInt8](key), settings, header.sequence))
         case RecordType.namespaceEnd:
             // Its number is not used again, even where damage hides that it ever was.
             while namespaces.count <= Int(header.namespace) { namespaces.append(nil) }
@@ -338,15 +356,19 @@ extension LogEngine {
                 namespaces[Int(header.namespace)]?.pointee.table?.close()
                 forget(header.namespace)
             }
+            // The number is not used again, even if nothing else of the namespace is left.
+            while namespaces.count <= Int(header.namespace) { namespaces.append(nil) }
+            if header.flags & RecordHeader.wipes != 0 { compaction.wiped.insert(header.namespace) }
         case RecordType.flush:
-            let state = placeholder(header.namespace)
-            // A table that knows what came later has forgotten already.
-            if header.sequence > state.pointee.table?.checkpoint.sequence ?? 0 { try state.pointee.clear() }
+            try empty(placeholder(header.namespace), header.sequence)
+            noteUncertain(header.namespace)
         case RecordType.fence:
             guard body.count >= 8 else { return }
             let state = placeholder(header.namespace)
             state.pointee.fence = max(state.pointee.fence, UInt64(littleEndian: body.loadUnaligned(as: UInt64.self)))
+            state.pointee.fenced = header.sequence
         case RecordType.open:
+            compaction.openRecord = header.sequence
             if body.count >= 1 { lastPolicy = SyncPolicy(rawValue: body[0]) ?? .none }
         case RecordType.mark, RecordType.close:
             break
@@ -355,6 +377,8 @@ extension LogEngine {
                 throw .unknownRecord(segment: segments[segment].number, offset: offset, type: header.type)
             }
         }
+        chargeControl(
+            header.type == RecordType.namespaceEnd ? 0 : header.namespace, header.totalBytes, segment)
     }
 
     /// Whether a planted bug loses a record.
@@ -398,6 +422,7 @@ extension LogEngine {
             hash: hash, sequence: header.sequence, segment: segment, offset: offset, valueLength: header.valueLength,
             keyLength: header.keyLength, flags: flags)
         if state.pointee.isHashed { replace(state, hash, slot) } else { try modeReplace(state, key, slot) }
+        if !space.isRebuilding { charge(state, header.totalBytes, segment) }
     }
 
     mutating func applyDamage(
@@ -422,7 +447,7 @@ extension LogEngine {
         if let failure { throw failure }
     }
 
-    private mutating func note(
+    mutating func note(
         _ number: UInt64, _ range: Range<UInt64>, _ lost: Range<UInt64>, _ isAttributed: Bool
     ) {
         report.damageCount += 1

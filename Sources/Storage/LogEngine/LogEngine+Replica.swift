@@ -107,7 +107,7 @@ extension LogEngine {
         let former = header.epoch
         header.epoch = epoch
         lastTime = max(lastTime, time)
-        do throws(LogError) { try startSegment(number: segments[active].number + 1) } catch {
+        do throws(LogError) { try startSegment(number: highestNumber + 1) } catch {
             header.epoch = former
             throw error
         }

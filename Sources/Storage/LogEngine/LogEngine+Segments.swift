@@ -6,6 +6,7 @@ extension LogEngine {
         order.append(segments.count)
         positions[segment.number] = segments.count
         segments.append(segment)
+        highestNumber = max(highestNumber, segment.number)
     }
 
     /// Makes a segment the one that is written to; the one before it is sealed, and its index ended.
@@ -33,9 +34,14 @@ extension LogEngine {
 
     /// One slice of work that nobody waits for; about `budget` bytes are read and written. True if there is more.
     public mutating func maintain(now: UInt64, budget: Int) -> Bool {
-        guard readOnlyReason == nil, !turnHasWrites else { return false }
+        workDelay = 0
+        // Slots of a turn that can still be taken back may point to where nothing is any more after this.
+        guard readOnlyReason == nil, !turnHasWrites, undo.isEmpty, modeUndo.isEmpty else { return false }
         if maintainTables(budget: budget) || maintainIndexes(budget) { return true }
         guard role == .master else { return false }
-        return false
+        if drainEnded(budget) { return true }
+        let discards = discardSlice(budget, now)
+        if workDelay > 0 { return true }
+        return compact(now: now, budget: budget) || discards
     }
 }

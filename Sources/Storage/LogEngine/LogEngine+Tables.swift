@@ -39,8 +39,14 @@ extension LogEngine {
     /// Behind recovery: looks at every table, makes anew what is in doubt, removes what belongs to nobody.
     mutating func finishIndexes() throws(LogError) {
         for case let state? in namespaces { try judge(state) }
-        if !inDoubt.isEmpty { try rebuildIndexes() }
+        let hasRebuilt = !inDoubt.isEmpty
+        if hasRebuilt {
+            space.isRebuilding = true
+            try rebuildIndexes()
+            space.isRebuilding = false
+        }
         isRecovering = false
+        countLive(all: hasRebuilt)
         do throws(DiskError) {
             for name in try disk.list() {
                 guard let id = SequentialTable.namespace(name), !isSequential(id), readOnlyReason == nil else {
@@ -68,6 +74,9 @@ extension LogEngine {
         defer { page.deallocate() }
         var (entries, bytes, filled, filledBefore, end): (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
         var known = UInt64.max
+        var at = 0
+        var live: [Int: UInt64] = [:]
+        var (records, tombstones): (UInt64, UInt64) = (0, 0)
         for number in 0..<table.roomPages {
             let memory: UnsafeMutableRawPointer
             if table.frames[number] >= 0 {
@@ -80,18 +89,24 @@ extension LogEngine {
             filled += 1
             if UInt64(number) < table.checkpoint.pages { filledBefore += 1 }
             for index in 0..<SequentialTable.entriesPerPage {
-                let at = memory + SequentialTable.pageHeaderBytes + index * TableEntry.bytes
-                if at.load(as: UInt64.self) == 0 { continue }
-                let entry = TableEntry(at)
+                let place = memory + SequentialTable.pageHeaderBytes + index * TableEntry.bytes
+                if place.load(as: UInt64.self) == 0 { continue }
+                let entry = TableEntry(place)
                 if entry.sequence > last { return false }
-                if entry.segment != known, positions[entry.segment] == nil { return false }
-                known = entry.segment
+                if entry.segment != known {
+                    guard let found = positions[entry.segment] else { return false }
+                    (known, at) = (entry.segment, found)
+                }
+                live[at, default: 0] += entry.recordBytes
+                if entry.isTombstone { tombstones += entry.recordBytes } else { records += entry.recordBytes }
                 end = UInt64(number * SequentialTable.entriesPerPage + index) + 1
                 if !entry.isTombstone { (entries, bytes) = (entries + 1, bytes + entry.payloadBytes) }
             }
         }
         if filledBefore < table.checkpoint.filled { return false }
         (state.pointee.entries, state.pointee.liveBytes) = (entries, bytes)
+        (state.pointee.liveRecordBytes, state.pointee.tombstoneBytes) = (records, tombstones)
+        table.live = live
         table.nextId = max(table.checkpoint.nextId, end)
         table.filled = filled
         return true
@@ -115,7 +130,7 @@ extension LogEngine {
     private mutating func rebuild(from segment: Segment, _ position: Int) throws(LogError) {
         var walker = SegmentWalker(
             disk: disk, file: segment.file, length: segment.length, seed: seed, expected: segment.firstSequence,
-            allowsGaps: segment.allowsGaps)
+            allowsGaps: segment.kind == SegmentHeader.kindCompacted)
         while true {
             switch walker.next() {
             case .record(let header, let offset):

@@ -34,6 +34,7 @@ extension LogEngine {
             let after = state.pointee.liveBytes - (slot?.payloadBytes ?? 0) + UInt64(key.count + value.count)
             if after > state.pointee.settings.maxSize, !plants(.ignoreQuota) { throw .quota }
         }
+        if batchLeft == 0 { try admit(state, Format.recordHeaderBytes + 8 + key.count + value.count) }
         var record = RecordHeader()
         record.type = RecordType.value
         record.namespace = namespace
@@ -77,6 +78,7 @@ extension LogEngine {
         if limit != 0, state.pointee.liveBytes + UInt64(bytes) > limit { throw .quota }
         let space = bytes + count * (Format.recordHeaderBytes + 8)
         guard count > 0, space <= options.segmentBytes - Format.headerBlockBytes - 256 else { throw .tooLarge }
+        try admit(state, space)
         try ensureOpened(time)
         try ensureRoom(space, usesSlack: false)
         batchLeft = UInt32(count)
@@ -144,6 +146,7 @@ extension LogEngine {
             throw error
         }
         markedSequence = nextSequence - 1
+        chargeControl(0, Format.recordHeaderBytes, active)
     }
 
     /// Stops in order: everything is durable and says so.
@@ -164,6 +167,7 @@ extension LogEngine {
         do throws(DiskError) { try disk.truncate(last.file, length: last.length) } catch { throw .disk(error) }
         reserved = last.length
         try syncSegment()
+        chargeControl(0, Format.recordHeaderBytes, active)
         beginTurn()
         _ = indexWriter.end(last.file, length: last.length)
         isOpened = false
@@ -253,6 +257,8 @@ extension LogEngine {
             record.type = RecordType.open
             try appendOpen(&record, policy, time: time)
             isOpened = true
+            chargeControl(0, Format.recordHeaderBytes + 8, active)
+            compaction.openRecord = nextSequence - 1
             try commitPart(sync: policy != .always)
         } catch {
             (isOpened, turnFailure) = (false, nil)
@@ -264,14 +270,14 @@ extension LogEngine {
     mutating func ensureRoom(_ bytes: Int, usesSlack: Bool) throws(LogError) {
         var end = segments[active].length + UInt64(pendingCount + bytes)
         let isEmpty = end - UInt64(bytes) <= UInt64(Format.headerBlockBytes)
-        if hasDamagedHeader || (end > UInt64(options.segmentBytes) && !isEmpty) {
+        if hasDamagedHeader || (end > UInt64(segmentBytes) && !isEmpty) {
             try roll()
             end = segments[active].length + UInt64(bytes)
         }
         let need = end + UInt64(usesSlack ? 0 : options.slackBytes)
         if need <= reserved { return }
         let step = UInt64(options.reserveBytes)
-        let wanted = max(need, min((need + step - 1) / step * step, UInt64(options.segmentBytes)))
+        let wanted = max(need, min((need + step - 1) / step * step, UInt64(segmentBytes)))
         let file = segments[active].file
         for length in [wanted, need, usesSlack ? end : need] {
             do throws(DiskError) {
@@ -297,7 +303,14 @@ extension LogEngine {
         reserved = last.length
         if !plants(.rollWithoutSync) { try syncSegment() }
         beginTurn()
-        try startSegment(number: last.number + 1)
+        try startSegment(number: highestNumber + 1)
+    }
+
+    /// Ends the active segment, if something stands in it, so that it can be compacted.
+    public mutating func rollActive() throws(LogError) {
+        try commitPart(sync: true)
+        guard segments[active].length > UInt64(Format.headerBlockBytes) else { return }
+        try roll()
     }
 
     /// Makes a segment's file with its header, durably.
@@ -315,19 +328,22 @@ extension LogEngine {
             try disk.reserve(file, length: length + UInt64(options.slackBytes))
             try disk.write(file, at: 0, header.block().span.bytes)
             if !plants(.segmentWithoutSync) { try disk.sync(file) }
-            beginSegment(
-                Segment(number: number, file: file, firstSequence: nextSequence, length: length), header)
+            try noteRoll(number)
+            var segment = Segment(number: number, file: file, firstSequence: nextSequence, length: length)
+            segment.created = lastTime
+            beginSegment(segment, header)
             reserved = length + UInt64(options.slackBytes)
             hasDamagedHeader = false
         } catch {
-            if made, error != .crashed { try? disk.remove(name) }
+            // What the manifest may name already has to stay.
+            if made, error != .crashed, readOnlyReason == nil { try? disk.remove(name) }
             throw failed(error)
         }
         beginTurn()
     }
 
     /// A failure of the disk that is not lack of space ends all writing.
-    private mutating func failed(_ error: DiskError) -> LogError {
+    mutating func failed(_ error: DiskError) -> LogError {
         if error == .full { return .full }
         if error == .crashed { return .disk(error) }
         if readOnlyReason == nil { readOnlyReason = .writeFailed(error) }
@@ -429,7 +445,7 @@ extension LogEngine {
         for change in undo[hashed...].reversed() {
             guard hasNamespace(change.namespace), let state = namespaces[Int(change.namespace)] else { continue }
             guard let slot = state.pointee.index.find(change.hash) else { continue }
-            account(state, slot.pointee, change.before)
+            unaccount(state, slot.pointee, change.before)
             if change.before.isEmpty {
                 state.pointee.index.remove(change.hash)
             } else {
@@ -450,18 +466,6 @@ extension LogEngine {
             undo.append(Undo(namespace: state.pointee.id, hash: hash, before: Slot()))
             account(state, Slot(), slot)
             state.pointee.index.insert(slot)
-        }
-    }
-
-    @inline(__always)
-    func account(_ state: UnsafeMutablePointer<NamespaceState>, _ before: Slot, _ after: Slot) {
-        if !before.isEmpty, !before.isTombstone {
-            state.pointee.entries -= 1
-            if !plants(.miscount) { state.pointee.liveBytes -= before.payloadBytes }
-        }
-        if !after.isEmpty, !after.isTombstone {
-            state.pointee.entries += 1
-            state.pointee.liveBytes += after.payloadBytes
         }
     }
 }

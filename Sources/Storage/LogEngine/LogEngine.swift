@@ -16,7 +16,9 @@ public struct LogEngine: ~Copyable {
         var kind = SegmentHeader.kindLog
         /// The last sequence number that it stands for; 0 while it is written to.
         var last: UInt64 = 0
+        var created: UInt64 = 0
         var index = IndexState.missing
+        var use = SegmentUse()
 
         /// Sequence numbers have gaps: it was compacted.
         var allowsGaps: Bool { kind == SegmentHeader.kindCompacted }
@@ -44,6 +46,18 @@ public struct LogEngine: ~Copyable {
     /// The index file of the active segment.
     var indexWriter: IndexWriter
     var places = PlaceCache()
+    /// The highest number that any segment's file had.
+    var highestNumber: UInt64 = 0
+    /// Which segments count; nil before the first compaction: then the directory says it.
+    var manifest: Manifest?
+    var space = SpaceAccount()
+    var compaction = Compaction()
+    /// Nanoseconds after which `maintain` is worth calling again, if it returned true.
+    public internal(set) var workDelay: UInt64 = 0
+    /// Files that do not count any more, and are still to be removed.
+    var discarded: [DiscardedFile] = []
+    /// Ended namespaces and flushed indexes whose slots still are to be taken from the segments' counters.
+    var ended: [EndedNamespace] = []
     var namespaces: [UnsafeMutablePointer<NamespaceState>?] = [nil]
     var names: [[UInt8]: UInt32] = [:]
 
@@ -113,6 +127,7 @@ public struct LogEngine: ~Copyable {
             namespace.deinitialize(count: 1)
             namespace.deallocate()
         }
+        for item in ended { item.free() }
         pending.deallocate()
         scratch.deallocate()
     }
@@ -178,6 +193,9 @@ public struct LogEngine: ~Copyable {
     /// The first sequence number that a reader may not be told of yet: of this turn, or what replicas lack.
     public var turnFirstSequence: UInt64 { confirmedSequence < turnFirst ? confirmedSequence + 1 : turnFirst }
 
+    /// The history policy of new namespaces.
+    public var newHistory: HistoryPolicy { options.history }
+
     /// Names of all namespaces, sorted.
     public var namespaceNames: [[UInt8]] { names.keys.sorted { $0.lexicographicallyPrecedes($1) } }
 
@@ -193,7 +211,8 @@ public struct LogEngine: ~Copyable {
         guard hasNamespace(id), let state = namespaces[Int(id)] else { return nil }
         return NamespaceInformation(
             id: id, name: state.pointee.name, settings: state.pointee.settings, fence: state.pointee.fence,
-            entries: state.pointee.entries, liveBytes: state.pointee.liveBytes, slots: state.pointee.slots)
+            entries: state.pointee.entries, liveBytes: state.pointee.liveBytes, slots: state.pointee.slots,
+            space: state.pointee.spaceInformation)
     }
 
     /// Keys of a namespace.
@@ -247,6 +266,12 @@ public struct LogOptions: Sendable {
     public var tablePages = 1024
     /// Behind a clean stop a last segment up to this size is read all the same, so that damage in it is found.
     public var scannedBytes = 64 << 20
+    /// Bytes that the device may use; 0: all of the disk.
+    public var capacityBytes: UInt64 = 0
+    /// Bytes a second that compaction reads and writes; 0: it only runs when it is asked for.
+    public var compactionRate: UInt64 = 64 << 20
+    /// The history policy of new namespaces.
+    public var history = HistoryPolicy.all
     /// What this process will do about syncs; written in its `open` record.
     public var policy = SyncPolicy.always
     /// Whether the device takes its log from a master; an empty one then waits for the master's first segment.

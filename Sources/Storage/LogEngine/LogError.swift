@@ -50,10 +50,14 @@ public enum LogError: Error, Hashable, Sendable {
     case headerDamaged(segment: UInt64)
     /// A segment belongs to another device.
     case foreign(segment: UInt64)
-    /// The directory has a manifest, which only newer versions understand.
+    /// The directory has a manifest of a name that only newer versions understand.
     case unknownFile
     /// Another device decides, and this one does not write now.
     case refused(WriteRefusal)
+    /// Both copies of a change of the manifest are damaged, so that it is not known which segments count.
+    case manifestDamaged
+    /// A namespace's reservation needs more than the device has left.
+    case reservationTooLarge
     /// The disk failed.
     case disk(DiskError)
 }

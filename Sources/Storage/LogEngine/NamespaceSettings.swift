@@ -63,6 +63,10 @@ public struct NamespaceSettings: Hashable, Sendable {
     public var isLocked = false
     /// Neither reading nor writing.
     public var isFrozen = false
+    /// Which former versions compaction keeps.
+    public var history = HistoryPolicy.all
+    /// Bytes of the device that are its own; 0 is none.
+    public var reservation: UInt64 = 0
     /// When it was made, nanoseconds since 1970.
     public var created: UInt64 = 0
     /// When its writes are on stable storage; nil: as the server says.
@@ -108,6 +112,14 @@ public struct NamespaceSettings: Hashable, Sendable {
             case Tag.isWorm: isWorm = word(data) != 0
             case Tag.isLocked: isLocked = word(data) != 0
             case Tag.isFrozen: isFrozen = word(data) != 0
+            case Tag.history:
+                if let policy = HistoryPolicy(data) {
+                    history = policy
+                } else {
+                    others[tag] = data
+                    isSupported = false
+                }
+            case Tag.reservation: reservation = word(data)
             case Tag.created: created = word(data)
             case Tag.ids: ids = UInt8(truncatingIfNeeded: word(data))
             case Tag.operationsMax: operationsMax = word(data)
@@ -153,6 +165,9 @@ public struct NamespaceSettings: Hashable, Sendable {
         if connectionsMax != 0 { fields[Tag.connectionsMax] = bytes(connectionsMax) }
     }
 
+    /// Whether compaction may let former versions go.
+    var isReclaimed: Bool { history != .all && !isWorm && !isLocked && !isFrozen && isSupported }
+
     /// The value of a definition record.
     var encoded: [UInt8] {
         var fields = others
@@ -165,6 +180,8 @@ public struct NamespaceSettings: Hashable, Sendable {
         if isWorm { fields[Tag.isWorm] = [1] }
         if isLocked { fields[Tag.isLocked] = [1] }
         if isFrozen { fields[Tag.isFrozen] = [1] }
+        if history != .all { fields[Tag.history] = history.encoded }
+        if reservation != 0 { fields[Tag.reservation] = bytes(reservation) }
         fields[Tag.created] = bytes(created)
         addFields(to: &fields)
         var result: [UInt8] = []
@@ -181,12 +198,26 @@ public struct NamespaceSettings: Hashable, Sendable {
 struct NamespaceState: ~Copyable {
     let id: UInt32
     private(set) var name: [UInt8]
-    var settings: NamespaceSettings
+    var settings: NamespaceSettings { didSet { isReclaimed = settings.isReclaimed } }
+    /// Whether compaction may let former versions go.
+    private(set) var isReclaimed: Bool
     /// The sequence number of the definition in force.
     var definition: UInt64
     var fence: UInt64 = 0
+    /// The sequence number of the record that set the fence.
+    var fenced: UInt64 = 0
+    /// The sequence number of the last flush: what is older is dead.
+    var flushed: UInt64 = 0
     var entries: UInt64 = 0
     var liveBytes: UInt64 = 0
+    /// Bytes of its records in all segments that count: all, current values, deletions, records without a key.
+    var diskBytes: UInt64 = 0
+    var liveRecordBytes: UInt64 = 0
+    var tombstoneBytes: UInt64 = 0
+    var controlBytes: UInt64 = 0
+    /// Bytes in the segment it wrote to last that are not yet in that segment's table.
+    var usagePosition = 0
+    var usageBytes: UInt64 = 0
     var index = KeyIndex()
     /// Whether `index` is in use; in other modes one of the next two is.
     private(set) var isHashed = true
@@ -195,6 +226,7 @@ struct NamespaceState: ~Copyable {
 
     init(id: UInt32, name: [UInt8], settings: NamespaceSettings, definition: UInt64) {
         (self.id, self.name, self.settings, self.definition) = (id, name, settings, definition)
+        isReclaimed = settings.isReclaimed
     }
 
     /// Keys that are known, ended ones included.
@@ -234,4 +266,6 @@ public struct NamespaceInformation: Sendable {
     public let liveBytes: UInt64
     /// Memory slots, those of ended keys included.
     public let slots: Int
+    /// What it takes on the disk.
+    public let space: NamespaceSpace
 }

@@ -148,6 +148,8 @@ extension LogEngine {
         device: [UInt8]?, epoch: UInt64, inventory: [SegmentSummary]
     ) throws(ReplicaRefusal) -> ReplicaSender {
         if epoch > header.epoch { throw .superseded(epoch: epoch) }
+        // Frames say segments in the order of their numbers, which is the log's only until one was compacted.
+        if manifest != nil { throw .failed(.unknownFile) }
         if let device, device != self.device { throw .foreign }
         for position in order {
             let kind: UInt32

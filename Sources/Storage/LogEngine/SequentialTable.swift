@@ -67,6 +67,8 @@ final class SequentialTable {
     var filled: UInt64 = 0
     /// Pages written since the last sync.
     private(set) var unsynced = 0
+    /// Bytes of records that entries name, by segment's position. Sums only, so its order does not matter.
+    var live: [Int: UInt64] = [:]
     /// The newest record that an entry was changed for.
     private(set) var lastChange: UInt64 = 0
     /// Frame of each page that is in memory, or -1.

@@ -3,7 +3,7 @@ enum Command: UInt8, CaseIterable {
     case unknown = 0
     case get, set, mget, mset, del, exists, length, keyseq, getseq, scan, dbsize
     case ping, echo, hello, auth, select, epoch, next, quit, reset, time, info, command, client, config
-    case nsnew, nsdel, nslist, nsinfo, nsset, nsfence, flush
+    case nsnew, nsdel, nslist, nsinfo, nsset, nsfence, flush, compact
     case status, metrics, hooks
     case range, prefix, kscan, batch, multi, exec, discard, watch, unwatch, proof
     case listen, unlisten, doors
@@ -46,6 +46,7 @@ enum Command: UInt8, CaseIterable {
         case .nsset: "NSSET"
         case .nsfence: "NSFENCE"
         case .flush: "FLUSH"
+        case .compact: "COMPACT"
         case .status: "DB.STATUS"
         case .metrics: "DB.METRICS"
         case .hooks: "HOOKS"
@@ -96,11 +97,11 @@ enum Command: UInt8, CaseIterable {
         case .get, .prefix, .kscan, .watch, .nsnew: -2
         case .range, .proof: -3
         case .batch: -4
-        case .echo, .length, .keyseq, .getseq, .nsdel, .nsinfo: 2
+        case .echo, .length, .keyseq, .getseq, .nsinfo: 2
         case .set: -3
-        case .mget, .del, .exists, .config, .client, .select, .auth: -2
+        case .nsdel, .mget, .del, .exists, .config, .client, .select, .auth: -2
         case .mset: -3
-        case .dbsize, .next, .quit, .reset, .time, .flush, .nslist: 1
+        case .dbsize, .next, .quit, .reset, .time, .flush, .compact, .nslist: 1
         case .nsset: 4
         case .listen: 3
         case .unlisten: 2
@@ -122,7 +123,7 @@ enum Command: UInt8, CaseIterable {
         case .setx: Role.readWrite
         case .mirror, .nsjump, .reload, .stop, .index: Role.admin
         case .set, .mset, .del, .batch, .flush, .nsfence: Role.readWrite
-        case .nsnew, .nsdel, .nslist, .nsset, .status, .metrics, .hooks, .listen, .unlisten, .doors,
+        case .compact, .nsnew, .nsdel, .nslist, .nsset, .status, .metrics, .hooks, .listen, .unlisten, .doors,
             .zsync, .promote, .demote, .replicaof, .role:
             Role.admin
         default: Role.readOnly

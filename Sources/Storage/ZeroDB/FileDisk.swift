@@ -41,6 +41,11 @@ final class FileDisk: Disk {
         table = .allocate(capacity: tableCapacity)
     }
 
+    /// Syncs beside the loop, one at a time.
+    private var syncer: OpaquePointer?
+    private var syncWake: Int32 = -1
+    private var isSyncing = false
+
     deinit {
         for number in files.indices { close(DiskFile(number: number)) }
         table.deallocate()
@@ -174,6 +179,36 @@ final class FileDisk: Disk {
             do { try File.syncDirectory(directory) } catch { throw .failed(error.errno.rawValue) }
             files[file.number].isNamed = true
         }
+    }
+
+    func beginSync(_ file: DiskFile) throws(DiskError) {
+        if syncer == nil {
+            if syncWake < 0 { syncWake = zg_eventfd() }
+            if syncWake >= 0 { syncer = zg_db_syncer_start(syncWake) }
+        }
+        // The thread only knows contents: the name is made durable here.
+        if !files[file.number].isNamed {
+            do { try File.syncDirectory(directory) } catch { throw .failed(error.errno.rawValue) }
+            files[file.number].isNamed = true
+        }
+        guard let syncer else { return try sync(file) }
+        let code = zg_db_syncer_submit(syncer, files[file.number].descriptor)
+        if code < 0 { throw Self.error(code) }
+        isSyncing = true
+    }
+
+    func endSync() throws(DiskError) -> Bool {
+        guard isSyncing, let syncer else { return true }
+        var result: Int32 = 0
+        guard zg_db_syncer_result(syncer, &result) == 1 else { return false }
+        isSyncing = false
+        _ = zg_eventfd_clear(syncWake)
+        if result < 0 { throw Self.error(result) }
+        return true
+    }
+
+    func space() throws(DiskError) -> (free: UInt64, total: UInt64) {
+        do { return try File.space(directory) } catch { throw .failed(error.errno.rawValue) }
     }
 
     private func growTable() {

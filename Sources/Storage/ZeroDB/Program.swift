@@ -111,6 +111,9 @@ public enum Program {
         var options = LogOptions()
         options.segmentBytes = settings.segmentBytes
         options.policy = settings.sync
+        options.capacityBytes = settings.capacityBytes
+        options.compactionRate = settings.compactionRate
+        options.history = settings.history
         // Few large pieces lie together on a hard disk.
         if settings.profile == .hdd { options.reserveBytes = 64 << 20 }
         options.follows = settings.replicaOf != nil
@@ -157,9 +160,11 @@ public enum Program {
     private static func ensure(_ name: String, _ engine: inout LogEngine) throws(StartError) -> UInt32 {
         let bytes = Array(name.utf8)
         if let id = engine.namespace(named: bytes) { return id }
+        var made = NamespaceSettings()
+        made.history = engine.newHistory
         do throws(LogError) {
             return try engine.createNamespace(
-                bytes, NamespaceSettings(), time: UInt64(max(0, Clock.wallNanoseconds())))
+                bytes, made, time: UInt64(max(0, Clock.wallNanoseconds())))
         } catch {
             throw StartError(description: "namespace \(name): \(Server.message(error))")
         }

@@ -119,7 +119,7 @@ extension Server {
         case .client: client(connection, count)
         case .config: configuration(connection, count)
         case .nsnew: createNamespace(connection, count)
-        case .nsdel: removeNamespace(connection)
+        case .nsdel: removeNamespace(connection, count)
         case .nslist: listNamespaces(connection)
         case .nsinfo: namespaceInformation(connection)
         case .nsset: changeNamespace(connection)
@@ -134,6 +134,7 @@ extension Server {
         case .demote: demote(connection)
         case .replicaof: replicaOf(connection, count)
         case .role: tellRole(connection)
+        case .compact: compact(connection)
         case .status: connection.pointee.bulk(statusText())
         case .metrics: connection.pointee.bulk(metricsText() + operationsMetrics())
         case .hooks: listHooks(connection)
@@ -219,6 +220,8 @@ extension Server {
         case .refused(.superseded(let epoch)):
             "READONLY a master of epoch \(epoch) exists: write there; REPLICAOF makes this device its replica"
         case .refused(.tooFewReplicas): "NOREPLICAS fewer replicas than required are connected; nothing was written"
+        case .manifestDamaged: "ERR the manifest is damaged: it is not known which segments count"
+        case .reservationTooLarge: "NOSPACE the device has less than that left to reserve"
         case .disk(let error): "ERR the disk failed: \(error)"
         }
     }

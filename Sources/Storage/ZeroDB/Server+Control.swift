@@ -174,7 +174,7 @@ extension Server {
 
     /// `NSNEW name [MODE user|seq|ordered]`
     mutating func createNamespace(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
-        var settings = NamespaceSettings()
+        var settings = newNamespace
         if count > 2 {
             guard count == 4, arguments[2].isWord("MODE"), let mode = Self.mode(arguments[3]) else {
                 fail(connection, "ERR syntax: NSNEW name [MODE user|seq|ordered]")
@@ -189,8 +189,12 @@ extension Server {
         } catch { failControl(connection, error) }
     }
 
-    /// `NSDEL name`
-    mutating func removeNamespace(_ connection: UnsafeMutablePointer<Connection>) {
+    /// `NSDEL name [WIPE]`
+    mutating func removeNamespace(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        guard count == 2 || (count == 3 && arguments[2].isWord("WIPE")) else {
+            fail(connection, "ERR syntax: NSDEL name [WIPE]")
+            return
+        }
         let name = arguments[1].array
         guard name != Array("default".utf8) else {
             fail(connection, "ERR the default namespace stays")
@@ -202,7 +206,7 @@ extension Server {
                 fail(connection, "ERR this connection uses the namespace")
                 return
             }
-            try engine.removeNamespace(id, time: now)
+            try engine.removeNamespace(id, wipes: count == 3, time: now)
             closeDoors(of: name)
             hook("namespace-deleted", [arguments[1].text])
             connection.pointee.ok()
@@ -246,6 +250,7 @@ extension Server {
             \(properties(of: settings))
             created_ns: \(settings.created)
             index_entries: \(info.slots)
+            \(Self.spaceText(info))
 
             """)
     }

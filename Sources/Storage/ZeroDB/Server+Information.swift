@@ -4,7 +4,7 @@ import LogEngine
 
 extension Server {
     /// `INFO`
-    func information(_ connection: UnsafeMutablePointer<Connection>) {
+    mutating func information(_ connection: UnsafeMutablePointer<Connection>) {
         var text = ""
         if connection.pointee.role == Role.admin {
             for (title, values) in sections() {
@@ -18,7 +18,7 @@ extension Server {
         connection.pointee.bulk(text)
     }
 
-    private func sections() -> [(String, [(String, String)])] {
+    private mutating func sections() -> [(String, [(String, String)])] {
         let space = try? File.space(settings.data)
         let server: [(String, String)] = [
             ("server", "zero-db"), ("version", Program.version), ("process_id", "\(Program.processId)"),
@@ -44,7 +44,7 @@ extension Server {
             ("Server", server), ("Clients", clients), ("Device", device), ("Damage", damages()),
             ("Stats", statistics()), ("Replication", replicationSection()),
             ("Keyspace", keyspace()),
-        ]
+        ] + compactionSections()
     }
 
     private func damages() -> [(String, String)] {

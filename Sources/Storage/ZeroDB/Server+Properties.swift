@@ -1,22 +1,32 @@
 import LogEngine
 
 /// The properties of a namespace that `NSSET` changes beside switches and quotas: when writes are durable, what a tenant
-/// may take.
+/// may take, which former versions are kept, how much of the disk is set aside.
 extension Server {
     /// What `NSSET` says about itself.
     static let properties = """
         ERR NSSET knows mode user|seq|ordered, maxsize <bytes>, password <password>|*, public|worm|lock|freeze 0|1, \
-        sync always|interval:<ms>|none|default, ops|bandwidth|connections <n>
+        sync always|interval:<ms>|none|default, ops|bandwidth|connections <n>, \
+        history all|none|last:<n>|for:<seconds>, reservation <bytes>
         """
 
     /// Takes a property over into settings; false if the property or its value is not known.
     static func apply(_ property: Argument, _ value: Argument, to settings: inout NamespaceSettings) -> Bool {
         if property.isWord("SYNC") { return applySync(value, to: &settings) }
+        if property.isWord("HISTORY") {
+            guard let policy = HistoryPolicy(String(decoding: value.bytes, as: UTF8.self).lowercased()) else {
+                return false
+            }
+            settings.history = policy
+            return true
+        }
         guard let number = value.number else { return false }
         if property.isWord("OPS") {
             settings.operationsMax = number
         } else if property.isWord("BANDWIDTH") {
             settings.bandwidthMax = number
+        } else if property.isWord("RESERVATION") {
+            settings.reservation = number
         } else if property.isWord("CONNECTIONS"), number <= UInt64(Limits.connectionsMax) {
             settings.connectionsMax = number
         } else {

@@ -207,8 +207,8 @@ struct Server: ~Copyable {
     private func timeout() -> Int32 { min(ownTimeout(), replicationTimeout()) }
 
     private func ownTimeout() -> Int32 {
-        if hasReady || hasWork || !touched.isEmpty { return 0 }
-        var until: UInt64 = 60_000_000_000
+        if hasReady || !touched.isEmpty { return 0 }
+        var until: UInt64 = hasWork ? min(engine.workDelay, 1_000_000_000) : 60_000_000_000
         if engine.needsMark || engine.isDirty { until = settings.sync == .none ? 5_000_000_000 : 100_000_000 }
         if syncDueAt != .max, syncingSequence == nil {
             until = min(until, syncDueAt > monotonic ? syncDueAt - monotonic : 0)
@@ -409,7 +409,9 @@ struct Server: ~Copyable {
     /// One slice of what nobody waits for: at once when nobody does, and under load now and then, because a log that
     /// is only written to needs it most.
     private mutating func maintain(isIdle: Bool) {
-        guard isIdle || monotonic &- lastMaintenance >= Limits.maintenanceNanoseconds else { return }
+        guard isIdle || monotonic &- lastMaintenance >= Limits.maintenanceNanoseconds || engine.isShortOfSpace else {
+            return
+        }
         lastMaintenance = monotonic
         hasWork = engine.maintain(now: now, budget: Limits.maintenanceBytes)
     }

@@ -38,6 +38,12 @@ public struct Settings: Sendable {
     public var syncMilliseconds: UInt64 = 1000
     /// The size at which a segment ends.
     public var segmentBytes = 256 << 20
+    /// Bytes of the disk that the device may use; 0: all.
+    public var capacityBytes: UInt64 = 0
+    /// Bytes a second that compaction reads and writes; 0: only when asked for.
+    public var compactionRate: UInt64 = 64 << 20
+    /// The history policy of new namespaces.
+    public var history = HistoryPolicy.all
     /// Who may come over the Unix socket.
     public var allowances: [Allowance] = []
     /// Uids that administrate over the Unix socket, beside root and the own one.
@@ -114,7 +120,10 @@ public struct Settings: Sendable {
                                again for more
           --sync WHEN          always: before a write is answered (default); interval: every second; none
           --sync-interval N    milliseconds of interval (default 1000)
-          --segment-size N     bytes of a segment, 32 MiB to 4 GiB (default 268435456)
+          --segment-size N     bytes of a segment, 1 MiB to 4 GiB (default 268435456)
+          --capacity N         bytes of the disk that the device may use (default: all)
+          --history POLICY     what former versions new namespaces keep: all (default), none, last:N, for:SECONDS
+          --compaction-rate N  bytes a second that compaction reads and writes (default 64M); 0: only when asked for
           --allow UID:NS[:ro]  a uid that uses one namespace over --socket; again for more
           --admin UID          a uid that administrates over --socket; again for more
           --door NS=PATH[:MODE[:UID]]
@@ -203,10 +212,25 @@ extension Settings {
             }
             syncMilliseconds = number
         case "--segment-size":
-            guard let number = Self.size(value), (32 << 20...4 << 30).contains(number) else {
-                throw Self.wrong(name, "is 32M to 4G, not '\(value)'")
+            guard let number = Self.size(value), (1 << 20...4 << 30).contains(number) else {
+                throw Self.wrong(name, "is 1M to 4G, not '\(value)'")
             }
             segmentBytes = Int(number) & ~4095
+        case "--capacity":
+            guard let number = Self.size(value), number == 0 || number >= 16 << 20 else {
+                throw Self.wrong(name, "is 16M or more, or 0 for the whole disk, not '\(value)'")
+            }
+            capacityBytes = number
+        case "--compaction-rate":
+            guard let number = Self.size(value), number == 0 || number >= 64 << 10 else {
+                throw Self.wrong(name, "is 64K or more, or 0, not '\(value)'")
+            }
+            compactionRate = number
+        case "--history":
+            guard let policy = HistoryPolicy(value) else {
+                throw Self.wrong(name, "is all, none, last:N or for:SECONDS, not '\(value)'")
+            }
+            history = policy
         case "--allow": allowances.append(try Self.allowance(value))
         case "--admin":
             guard let uid = UInt32(value) else { throw Self.wrong(name, "is a uid, not '\(value)'") }
@@ -321,6 +345,7 @@ extension Settings {
             "--door",
             "--replica-of", "--replica-name", "--replica-password-file", "--replica-discard-tail",
             "--replicas-required", "--replicas-timeout", "--replicas-missing",
+            "--door", "--capacity", "--compaction-rate", "--history",
             "--print-config", "--help", "--version",
         ]
         let best = (known + operationsNames).map { ($0, distance(Array($0.utf8), Array(name.utf8))) }.min {
@@ -354,6 +379,9 @@ extension Settings {
         lines.append("--sync \(sync == .always ? "always" : sync == .interval ? "interval" : "none")")
         if sync == .interval { lines.append("--sync-interval \(syncMilliseconds)") }
         lines.append("--segment-size \(segmentBytes)")
+        lines.append("--capacity \(capacityBytes)")
+        lines.append("--compaction-rate \(compactionRate)")
+        lines.append("--history \(history.text)")
         for item in allowances { lines.append("--allow \(item.uid):\(item.namespace)\(item.isReadOnly ? ":ro" : "")") }
         for uid in admins { lines.append("--admin \(uid)") }
         for door in doors {

@@ -1,0 +1,277 @@
+import Simulation
+
+// The end of a compaction: the change of the manifest, and what follows from it.
+
+extension LogEngine {
+    /// What the manifest says of a segment.
+    func manifestEntry(_ position: Int) -> Manifest.Entry {
+        let segment = segments[position]
+        let isSealed = position != active && segment.last != 0
+        return Manifest.Entry(
+            number: segment.number, kind: segment.kind, first: segment.firstSequence,
+            last: isSealed ? segment.last : 0, length: isSealed ? segment.length : 0)
+    }
+
+    /// From the first compaction on a manifest says which segments count.
+    mutating func ensureManifest(_ now: UInt64) throws(DiskError) {
+        guard manifest == nil else { return }
+        manifest = try Manifest.create(disk, header, order.map { .add(manifestEntry($0)) }, time: now)
+    }
+
+    /// Makes a change of what counts; a change that may or may not have happened ends all writing.
+    mutating func editManifest(_ edits: [Manifest.Edit], _ now: UInt64) throws(DiskError) {
+        guard var changed = manifest else { return }
+        manifest = nil
+        defer { manifest = changed }
+        do throws(DiskError) { try changed.append(edits, time: now) } catch {
+            if error != .full || changed.isUncertain { stopWriting(error) }
+            throw error
+        }
+    }
+
+    /// Puts the output in the place of the inputs.
+    mutating func publish(_ now: UInt64) {
+        // Nothing that a slot points to may be missing in the output.
+        for (index, position) in compaction.inputs.enumerated()
+        where segments[position].use.live > compaction.copiedLive[index] {
+            segments[position].use.isPinned = true
+            failCompaction("segment \(segments[position].number) holds more than was found in it", now)
+            return
+        }
+        guard let first = order.firstIndex(of: compaction.inputs[0]) else {
+            failCompaction("the inputs are not there any more", now)
+            return
+        }
+        var edits = compaction.inputs.map { Manifest.Edit.remove(segments[$0].number, overwrites: isToWipe($0)) }
+        var output: Segment?
+        if let file = compaction.output.file {
+            var made = Segment(
+                number: compaction.output.number, file: file, firstSequence: compaction.output.first,
+                length: compaction.output.length)
+            made.kind = SegmentHeader.kindCompacted
+            made.last = compaction.output.last
+            made.created = segments[compaction.inputs[0]].created
+            made.use.usage = compaction.output.usage
+            output = made
+            edits.insert(
+                .add(
+                    Manifest.Entry(
+                        number: made.number, kind: made.kind, first: made.firstSequence, last: made.last,
+                        length: made.length, checksum: ~compaction.output.checksum)), at: 0)
+        }
+        do throws(DiskError) { try editManifest(edits, now) } catch {
+            if readOnlyReason == nil {
+                failCompaction("the manifest could not be changed: \(error)", now)
+            } else {
+                // Whether it happened is not known: both sides stay for the next start to see.
+                compaction.output.file = nil
+                failCompaction("the manifest could not be changed: \(error)", now)
+            }
+            return
+        }
+        order.removeSubrange(first..<first + compaction.inputs.count)
+        if let output {
+            compaction.output.position = segments.count
+            order.insert(segments.count, at: first)
+            positions[output.number] = segments.count
+            segments.append(output)
+            space.uncounted -= min(space.uncounted, output.length)
+        }
+        moveUsage()
+        compaction.walker = nil
+        compaction.phase = .moving
+    }
+
+    /// What the namespaces use: the output's bytes instead of the inputs'.
+    private mutating func moveUsage() {
+        settleAllUsage()
+        for (id, bytes) in compaction.output.usage { changeDiskBytes(id, adding: bytes) }
+        for position in compaction.inputs {
+            for (id, bytes) in segments[position].use.usage { changeDiskBytes(id, removing: bytes) }
+            space.uncounted += segments[position].length
+        }
+    }
+
+    private func changeDiskBytes(_ id: UInt32, adding: UInt64 = 0, removing: UInt64 = 0) {
+        guard hasNamespace(id), let state = namespaces[Int(id)] else { return }
+        state.pointee.diskBytes += adding
+        state.pointee.diskBytes -= min(state.pointee.diskBytes, removing)
+    }
+
+    // MARK: Slots
+
+    /// Lets slots that name records of the inputs point to the output.
+    mutating func moveSlice(_ budget: Int, _ now: UInt64) {
+        let position = compaction.output.position
+        guard position >= 0 else {
+            endRun(now)
+            return
+        }
+        if compaction.walker == nil {
+            let segment = segments[position]
+            compaction.walker = CompactionWalker(
+                SegmentWalker(
+                    disk: disk, file: segment.file, length: segment.length, seed: seed,
+                    expected: segment.firstSequence, allowsGaps: true))
+        }
+        guard let walker = compaction.walker else { return }
+        var left = budget
+        while left > 0 {
+            switch walker.walker.next() {
+            case .record(let header, let offset):
+                left -= 256 + min(Int(header.valueLength), 4096)
+                guard header.type == RecordType.value || header.type == RecordType.tombstone,
+                    let head = walker.walker.bytes(at: offset, header.headBytes)
+                else { continue }
+                let key = UnsafeRawBufferPointer(
+                    start: head + Format.recordHeaderBytes, count: Int(header.keyLength))
+                do throws(LogError) { try move(header, key, to: position, offset) } catch { continue }
+            case .damage: continue
+            case .end:
+                endRun(now)
+                return
+            }
+        }
+    }
+
+    /// Only if the slot still names this record: a newer version may have come.
+    private mutating func move(
+        _ header: RecordHeader, _ key: UnsafeRawBufferPointer, to position: Int, _ offset: UInt64
+    ) throws(LogError) {
+        guard hasNamespace(header.namespace), let state = namespaces[Int(header.namespace)] else { return }
+        let hash = hasher.hash(key)
+        guard let slot = try current(state, key, hash), slot.sequence == header.sequence,
+            compaction.inputs.contains(slot.segment)
+        else { return }
+        if state.pointee.isHashed {
+            state.pointee.index.find(hash)?.pointee.move(to: position, offset)
+        } else {
+            try relocate(header.namespace, key, sequence: header.sequence, to: position, offset: offset)
+            if let table = state.pointee.table {
+                compaction.movesTables = true
+                table.live[slot.segment, default: 0] -= slot.recordBytes
+                if table.live[slot.segment] == 0 { table.live[slot.segment] = nil }
+                table.live[position, default: 0] += slot.recordBytes
+            }
+        }
+        segments[slot.segment].use.live -= slot.recordBytes
+        segments[position].use.live += slot.recordBytes
+    }
+
+    // MARK: The end
+
+    private mutating func endRun(_ now: UInt64) {
+        for item in compaction.purged {
+            do throws(LogError) { try purge(item.namespace, item.key, item.sequence) } catch { continue }
+        }
+        // Tables have to know the new places before the old ones go, else the next start makes them anew.
+        if compaction.movesTables {
+            compaction.movesTables = false
+            do throws(LogError) { try checkpointTables() } catch { compaction.lastFailure = "\(error)" }
+        }
+        let position = compaction.output.position
+        if position >= 0 {
+            let body = segments[position].length - UInt64(Format.headerBlockBytes)
+            segments[position].use.retained = body - min(body, segments[position].use.live)
+            segments[position].use.retainedUntil = now &+ retentionLooked(position)
+            compaction.statistics.freedBytes -= min(compaction.statistics.freedBytes, segments[position].length)
+        }
+        for input in compaction.inputs {
+            compaction.statistics.removedSegments += 1
+            compaction.statistics.freedBytes += segments[input].length
+            discardSegment(input)
+        }
+        compaction.statistics.runs += 1
+        compaction.lastFailure = nil
+        compaction.walker = nil
+        compaction.inputs = []
+        compaction.purged = []
+        compaction.output = CompactionOutput()
+        compaction.phase = .idle
+        (compaction.nextLook, compaction.lookedAt) = (0, 0)
+        space.spare = 0
+        settleWipes()
+    }
+
+    /// Forgets a key whose deletion was left out.
+    private mutating func purge(_ namespace: UInt32, _ key: [UInt8], _ sequence: UInt64) throws(LogError) {
+        guard hasNamespace(namespace), let state = namespaces[Int(namespace)] else { return }
+        var failure: LogError?
+        key.withUnsafeBytes { key in
+            do throws(LogError) {
+                let hash = hasher.hash(key)
+                guard let slot = try current(state, key, hash), slot.sequence == sequence else { return }
+                if state.pointee.isHashed {
+                    state.pointee.index.remove(hash)
+                } else {
+                    try drop(namespace, key, sequence: sequence)
+                    state.pointee.table?.live[slot.segment, default: 0] -= slot.recordBytes
+                }
+                segments[slot.segment].use.live -= slot.recordBytes
+                state.pointee.tombstoneBytes -= min(state.pointee.tombstoneBytes, slot.recordBytes)
+            } catch { failure = error }
+        }
+        if let failure { throw failure }
+    }
+
+    /// How long what was kept without a slot is taken to stay: policies of time and number let more of it go later.
+    private func retentionLooked(_ position: Int) -> UInt64 {
+        var soonest = UInt64(3600) * 1_000_000_000
+        for id in segments[position].use.usage.keys {
+            guard hasNamespace(id), let state = namespaces[Int(id)], state.pointee.isReclaimed else { continue }
+            if case .duration(let span) = state.pointee.settings.history {
+                soonest = min(soonest, max(span / 4, 10_000_000_000))
+            }
+        }
+        return soonest
+    }
+
+    /// A segment that does not count any more: its file goes in slices.
+    private mutating func discardSegment(_ position: Int) {
+        let segment = segments[position]
+        guard segment.use.live == 0 else {
+            // A slot still points to it: it stays readable, and on the disk, until the process ends.
+            compaction.lastFailure =
+                "segment \(segment.number) is still named by \(segment.use.live) bytes of the index"
+            compaction.statistics.failures += 1
+            return
+        }
+        segments[position].isRemoved = true
+        positions[segment.number] = nil
+        let overwrites = manifest?.overwritten.contains(segment.number) ?? false
+        discarded.append(
+            DiscardedFile(
+                name: Format.name(segment: segment.number), number: segment.number, file: segment.file,
+                position: position, length: segment.length, overwrites: overwrites))
+        segments[position].use = SegmentUse()
+    }
+
+    /// Namespaces of which no segment holds anything any more need no more attention.
+    mutating func settleWipes() {
+        guard !compaction.wiped.isEmpty else { return }
+        settleAllUsage()
+        var left: Set<UInt32> = []
+        for position in order {
+            for id in segments[position].use.usage.keys where compaction.wiped.contains(id) { left.insert(id) }
+        }
+        compaction.wiped = left
+    }
+}
+
+extension TableEntry {
+    /// Bytes of the record in the log.
+    var recordBytes: UInt64 {
+        UInt64(Format.aligned(Format.recordHeaderBytes + 8 + Int(UInt32(truncatingIfNeeded: sizes) >> 5)))
+    }
+}
+
+extension Slot {
+    /// Bytes of the record in the log, extensions left out.
+    @inline(__always)
+    var recordBytes: UInt64 { UInt64(Format.aligned(headBytes + Int(valueLength))) }
+
+    mutating func move(to position: Int, _ offset: UInt64) {
+        segment = position
+        self.offset = offset
+    }
+}
