@@ -50,7 +50,8 @@ extension LogEngine {
 
     /// A segment is begun: the manifest has to say so before its first record is written.
     mutating func noteRoll(_ number: UInt64) throws(DiskError) {
-        if !segments.isEmpty { segments[active].last = nextSequence - 1 }
+        // Numbers that a new process leaves out belong to no segment.
+        if !segments.isEmpty { segments[active].last = header.previousSequence }
         guard manifest != nil else { return }
         var sealed = manifestEntry(active)
         (sealed.last, sealed.length) = (segments[active].last, segments[active].length)

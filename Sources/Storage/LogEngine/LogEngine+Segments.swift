@@ -14,7 +14,7 @@ extension LogEngine {
         var writer = IndexWriter(disk: disk, header: header)
         swap(&writer, &indexWriter)
         if !segments.isEmpty {
-            segments[active].last = nextSequence - 1
+            segments[active].last = header.previousSequence
             endIndex(&writer, at: active)
         }
         addSegment(segment)
