@@ -10,6 +10,10 @@ struct SegmentUse {
     var retained: UInt64 = 0
     /// When `retained` may be less than it was: time passes, versions are pushed out.
     var retainedUntil = UInt64.max
+    /// How many times longer than usual that takes, because the last looks found little.
+    var patience: UInt64 = 1
+    /// The last record of the log when the compaction began that decided what is retained.
+    var decidedUpTo: UInt64 = 0
     /// A policy changed or a namespace ended: `dead` is too low by an unknown amount.
     var isUncertain = false
     /// Damage was found in it, so it is kept as it is.
@@ -25,14 +29,16 @@ struct SegmentUse {
 /// manifest nothing has happened; after it nothing can be lost.
 struct Compaction: ~Copyable {
     enum Phase {
-        case idle, copying, finishing, verifying, publishing, moving
+        case idle, copying, finishing, verifying, publishing, moving, purging
     }
 
     var phase = Phase.idle
     /// No run is begun while this is set.
     var isHeld = false
-    /// Somebody asked for a run over everything that has anything to give.
+    /// Somebody asked for runs over everything that has anything to give.
     var isRequested = false
+    /// The last record when they did: what was decided before is decided again.
+    var requestedUpTo: UInt64 = 0
     /// Namespaces that ended and whose bytes are to be overwritten.
     var wiped: Set<UInt32> = []
     /// Nothing is looked for before this time, because the last look found nothing.
@@ -66,8 +72,21 @@ struct Compaction: ~Copyable {
     var purged: [(namespace: UInt32, key: [UInt8], sequence: UInt64)] = []
     /// Places of a sequential namespace's table were changed.
     var movesTables = false
+    /// When the run was begun; policies of time are applied as of then until it ends.
+    var decidedAt: UInt64 = 0
+    /// The last record when the run was begun.
+    var begunUpTo: UInt64 = 0
+    /// From which version on the run keeps those of a key. Only looked up, so its order does not matter.
+    var keptFrom: [HistoryKey: UInt64] = [:]
+    /// The key whose versions are being looked at.
+    var walk: HistoryWalk?
+    /// The record that is copied next, for the output's index.
+    var entry: (header: RecordHeader, hash: KeyHash)?
+    var index: OutputIndex?
     /// Every decision was made on records up to this one, which must be durable before anything they supersede goes.
     var decidedUpTo: UInt64 = 0
+    /// What was known to be dead of the inputs when each had been copied.
+    var deadWhenCopied: UInt64 = 0
     /// Bytes copied of each input that were current when they were looked at.
     var copiedLive: [UInt64] = []
     var openRecord: UInt64 = 0
@@ -76,6 +95,18 @@ struct Compaction: ~Copyable {
     var syncingActive: UInt64?
     var verifiedAt: UInt64 = 0
     var verifiedChecksum: UInt32 = 0
+
+    /// The run has happened, though not all that follows from it is done.
+    var isPublished: Bool { phase == .moving || phase == .purging }
+
+    /// There is no run.
+    mutating func forgetRun() {
+        (walker, walk, entry, index) = (nil, nil, nil, nil)
+        (inputs, purged, keptFrom) = ([], [], [:])
+        output = CompactionOutput()
+        (copyLeft, deadWhenCopied) = (0, 0)
+        phase = .idle
+    }
 }
 
 /// A segment that is being written by a compaction.
@@ -89,6 +120,7 @@ struct CompactionOutput {
     var syncedLength: UInt64 = 0
     /// Running CRC-32C of the file.
     var checksum: UInt32 = ~0
+    var index = IndexState.refused
     /// Bytes not yet written.
     var buffer: [UInt8] = []
     var usage: [UInt32: UInt64] = [:]
@@ -100,6 +132,12 @@ struct CompactionOutput {
 final class CompactionWalker {
     var walker: SegmentWalker
     init(_ walker: consuming SegmentWalker) { self.walker = walker }
+}
+
+/// The `.index` of the output, written while it is copied.
+final class OutputIndex {
+    var writer: IndexWriter
+    init(_ writer: consuming IndexWriter) { self.writer = writer }
 }
 
 /// What compaction did since the start.
@@ -161,6 +199,7 @@ extension LogEngine {
         if readOnlyReason != nil { throw .readOnly }
         try rollActive()
         compaction.isRequested = true
+        compaction.requestedUpTo = nextSequence - 1
         (compaction.nextLook, compaction.blockedUntil) = (0, 0)
     }
 
@@ -170,9 +209,11 @@ extension LogEngine {
     func reclaimable(_ position: Int, now: UInt64) -> UInt64 {
         let use = segments[position].use
         let body = segments[position].length - min(segments[position].length, UInt64(Format.headerBlockBytes))
-        let retained = now >= use.retainedUntil && now != .max ? 0 : use.retained
-        let others = body - min(body, use.live + retained)
-        guard use.isUncertain || (now >= use.retainedUntil && now != .max) else { return min(use.dead, others) }
+        let isDue =
+            use.retained > 0 && now != .max
+            && (now >= use.retainedUntil || (compaction.isRequested && use.decidedUpTo < compaction.requestedUpTo))
+        let others = body - min(body, use.live + (isDue ? 0 : use.retained))
+        guard use.isUncertain || isDue else { return min(use.dead, others) }
         var reclaimed: UInt64 = 0
         for (id, bytes) in use.usage where id != 0 {
             if hasNamespace(id), let state = namespaces[Int(id)] {

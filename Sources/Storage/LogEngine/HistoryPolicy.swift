@@ -10,6 +10,15 @@ public enum HistoryPolicy: Hashable, Sendable {
     /// No former versions.
     public static let none = HistoryPolicy.last(1)
 
+    /// Whether no former version is kept, whatever its age.
+    var keepsNothing: Bool { self == .last(1) || self == .duration(0) }
+
+    /// The time for which versions are kept; 0 where that is not what decides.
+    var nanoseconds: UInt64 {
+        if case .duration(let nanoseconds) = self { return nanoseconds }
+        return 0
+    }
+
     /// The setting's bytes: kind u8 (0 all, 1 last, 2 duration), number u64.
     var encoded: [UInt8] {
         let (kind, number): (UInt8, UInt64) =

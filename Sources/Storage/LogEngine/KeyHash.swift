@@ -2,7 +2,7 @@ import Simulation
 
 /// 104 bits of SipHash-2-4 with 128 bits of output: what the index knows of a key. It is keyed by the device, so that
 /// nobody who writes keys can make two of them meet; a read compares the key itself all the same.
-struct KeyHash: Equatable {
+struct KeyHash: Hashable {
     let high: UInt64
     /// The low half's highest 40 bits, as a number.
     let low: UInt64

@@ -23,7 +23,8 @@ extension LogEngine {
         case .finishing: finishOutput(now)
         case .verifying: verifySlice(budget, now)
         case .publishing: publish(now)
-        case .moving: moveSlice(budget, now)
+        case .moving: moveSlice(budget)
+        case .purging: purgeSlice(budget, now)
         }
         return true
     }
@@ -83,7 +84,7 @@ extension LogEngine {
         compaction.startsTheLog = range.lowerBound == 0
         compaction.copiedLive = range.map { _ in 0 }
         compaction.input = 0
-        compaction.purged.removeAll()
+        (compaction.decidedAt, compaction.begunUpTo) = (now, nextSequence - 1)
         compaction.output = CompactionOutput()
         compaction.output.first = segments[compaction.inputs[0]].firstSequence
         compaction.output.last = segments[compaction.inputs[compaction.inputs.count - 1]].last
@@ -111,12 +112,16 @@ extension LogEngine {
                     left -= try copyBytes(walker)
                     continue
                 }
+                if compaction.walk != nil {
+                    left -= try walkHistory(walker)
+                    continue
+                }
                 switch walker.walker.next() {
                 case .record(let header, let offset):
                     guard let head = walker.walker.bytes(at: offset, header.headBytes) else {
                         throw .failed(5)
                     }
-                    decide(header, head, offset, now)
+                    try decide(header, head, offset)
                     left -= min(header.headBytes + (compaction.copyLeft == 0 ? Int(header.valueLength) : 0), 1 << 20)
                 case .damage(let range, _, _):
                     pin("segment \(segments[compaction.inputs[compaction.input]].number) is damaged at \(range)", now)
@@ -141,18 +146,22 @@ extension LogEngine {
         compaction.blockedUntil = 0
     }
 
-    private mutating func decide(_ header: RecordHeader, _ head: UnsafeRawPointer, _ offset: UInt64, _ now: UInt64) {
-        switch survival(header, head, now: now) {
+    mutating func decide(_ header: RecordHeader, _ head: UnsafeRawPointer, _ offset: UInt64) throws(DiskError) {
+        let key = UnsafeRawBufferPointer(start: head + Format.recordHeaderBytes, count: Int(header.keyLength))
+        switch try survival(header, head) {
         case .drop: return
+        case .undecided:
+            let name = HistoryKey(namespace: header.namespace, hash: hasher.hash(key))
+            compaction.walk = HistoryWalk(key: name, bytes: [UInt8](key), header: header, offset: offset)
+            return
         case .purge:
-            let key = UnsafeRawBufferPointer(
-                start: head + Format.recordHeaderBytes, count: Int(header.keyLength))
             compaction.purged.append((header.namespace, [UInt8](key), header.sequence))
             compaction.copiedLive[compaction.input] += UInt64(header.totalBytes)
             return
         case .current: compaction.copiedLive[compaction.input] += UInt64(header.totalBytes)
         case .keep: break
         }
+        compaction.entry = (header, hasher.hash(key))
         compaction.copyAt = offset
         compaction.copyLeft = header.totalBytes
         compaction.copyValueFrom = offset + UInt64(header.headBytes)
@@ -174,6 +183,12 @@ extension LogEngine {
                 compaction.copyChecksum, bytes + Int(from - compaction.copyAt), Int(end - from))
         }
         if compaction.output.file == nil { try makeOutput() }
+        if let entry = compaction.entry {
+            let at = compaction.output.length + UInt64(compaction.output.buffer.count)
+            compaction.index?.writer.add(IndexEntry(entry.header, entry.hash, at, damaged: false))
+            compaction.index?.writer.settle()
+            compaction.entry = nil
+        }
         compaction.output.buffer.append(contentsOf: UnsafeRawBufferPointer(start: bytes, count: count))
         compaction.copyAt += UInt64(count)
         compaction.copyLeft -= count
@@ -198,6 +213,7 @@ extension LogEngine {
         compaction.output.number = head.number
         highestNumber = head.number
         compaction.output.file = try disk.open(Format.name(segment: head.number), create: true)
+        compaction.index = OutputIndex(IndexWriter(disk: disk, header: head))
         compaction.output.buffer = head.block()
         compaction.output.buffer.reserveCapacity(Self.outputBufferBytes + (128 << 10))
     }
@@ -228,6 +244,7 @@ extension LogEngine {
     }
 
     private mutating func endInput() throws(DiskError) {
+        compaction.deadWhenCopied += segments[compaction.inputs[compaction.input]].use.dead
         compaction.input += 1
         if compaction.input < compaction.inputs.count {
             openInput()
@@ -239,6 +256,10 @@ extension LogEngine {
             try writeOutput()
             try disk.truncate(file, length: compaction.output.length)
             compaction.output.syncedLength = 0
+            if compaction.index?.writer.end(file, length: compaction.output.length) == true {
+                compaction.output.index = .written
+            }
+            compaction.index = nil
         }
         compaction.phase = .finishing
     }
@@ -340,12 +361,10 @@ extension LogEngine {
                 DiscardedFile(
                     name: name, number: compaction.output.number, file: file, position: nil,
                     length: compaction.output.length, overwrites: overwrites || !compaction.wiped.isEmpty))
+            compaction.index = nil
+            try? disk.remove(Format.name(index: compaction.output.number))
         }
-        compaction.walker = nil
-        compaction.inputs = []
-        compaction.purged = []
-        compaction.output = CompactionOutput()
-        compaction.phase = .idle
+        compaction.forgetRun()
     }
 
     /// What the disk holds is not known any more.

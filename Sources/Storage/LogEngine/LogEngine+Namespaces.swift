@@ -35,7 +35,7 @@ extension LogEngine {
             RecordType.namespace, id, name, settings.encoded, previous: previous, time: time)
         // A run that is under way was decided by the former settings.
         if state.pointee.isReclaimed != settings.isReclaimed || state.pointee.settings.history != settings.history {
-            if compaction.phase != .moving { abandonRun() }
+            if !compaction.isPublished { abandonRun() }
             noteUncertain(id)
         }
         state.pointee.settings = settings
@@ -57,7 +57,7 @@ extension LogEngine {
         chargeControl(0, Format.aligned(Format.recordHeaderBytes + name.count), active)
         noteSettings(id)
         guard wipes, sequence > 0 else { return }
-        if compaction.phase != .moving { abandonRun(overwrites: true) }
+        if !compaction.isPublished { abandonRun(overwrites: true) }
         compaction.wiped.insert(id)
         try rollActive()
     }

@@ -51,6 +51,7 @@ extension LogEngine {
             made.kind = SegmentHeader.kindCompacted
             made.last = compaction.output.last
             made.created = segments[compaction.inputs[0]].created
+            made.index = compaction.output.index
             made.use.usage = compaction.output.usage
             output = made
             edits.insert(
@@ -101,10 +102,10 @@ extension LogEngine {
     // MARK: Slots
 
     /// Lets slots that name records of the inputs point to the output.
-    mutating func moveSlice(_ budget: Int, _ now: UInt64) {
+    mutating func moveSlice(_ budget: Int) {
         let position = compaction.output.position
         guard position >= 0 else {
-            endRun(now)
+            compaction.phase = .purging
             return
         }
         if compaction.walker == nil {
@@ -128,7 +129,7 @@ extension LogEngine {
                 do throws(LogError) { try move(header, key, to: position, offset) } catch { continue }
             case .damage: continue
             case .end:
-                endRun(now)
+                compaction.phase = .purging
                 return
             }
         }
@@ -160,10 +161,18 @@ extension LogEngine {
 
     // MARK: The end
 
-    private mutating func endRun(_ now: UInt64) {
-        for item in compaction.purged {
+    /// Forgets keys whose deletions were left out, some at a time, and ends the run.
+    mutating func purgeSlice(_ budget: Int, _ now: UInt64) {
+        for _ in 0..<max(64, budget / 1024) {
+            guard let item = compaction.purged.popLast() else {
+                endRun(now)
+                return
+            }
             do throws(LogError) { try purge(item.namespace, item.key, item.sequence) } catch { continue }
         }
+    }
+
+    private mutating func endRun(_ now: UInt64) {
         // Tables have to know the new places before the old ones go, else the next start makes them anew.
         if compaction.movesTables {
             compaction.movesTables = false
@@ -172,8 +181,16 @@ extension LogEngine {
         let position = compaction.output.position
         if position >= 0 {
             let body = segments[position].length - UInt64(Format.headerBlockBytes)
-            segments[position].use.retained = body - min(body, segments[position].use.live)
-            segments[position].use.retainedUntil = now &+ retentionLooked(position)
+            // What was superseded since its input was copied.
+            let dead = compaction.inputs.reduce(UInt64(0)) { $0 + segments[$1].use.dead }
+            let superseded = min(
+                dead - min(dead, compaction.deadWhenCopied), body - min(body, segments[position].use.live))
+            segments[position].use.dead = superseded
+            segments[position].use.retained = body - min(body, segments[position].use.live + superseded)
+            segments[position].use.decidedUpTo = compaction.begunUpTo
+            segments[position].use.patience = patience(forOutput: segments[position].length)
+            segments[position].use.retainedUntil =
+                now &+ retentionLooked(position) &* segments[position].use.patience
             compaction.statistics.freedBytes -= min(compaction.statistics.freedBytes, segments[position].length)
         }
         for input in compaction.inputs {
@@ -183,11 +200,7 @@ extension LogEngine {
         }
         compaction.statistics.runs += 1
         compaction.lastFailure = nil
-        compaction.walker = nil
-        compaction.inputs = []
-        compaction.purged = []
-        compaction.output = CompactionOutput()
-        compaction.phase = .idle
+        compaction.forgetRun()
         (compaction.nextLook, compaction.lookedAt) = (0, 0)
         space.spare = 0
         settleWipes()
@@ -212,6 +225,13 @@ extension LogEngine {
             } catch { failure = error }
         }
         if let failure { throw failure }
+    }
+
+    /// Segments from which nothing could be taken are looked at less and less often.
+    private func patience(forOutput length: UInt64) -> UInt64 {
+        let before = compaction.inputs.reduce(UInt64(0)) { $0 + segments[$1].length }
+        guard before - min(before, length) < before / 8 else { return 1 }
+        return min(64, 2 * (compaction.inputs.map { segments[$0].use.patience }.max() ?? 1))
     }
 
     /// How long what was kept without a slot is taken to stay: policies of time and number let more of it go later.

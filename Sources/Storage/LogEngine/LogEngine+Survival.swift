@@ -8,14 +8,16 @@ enum Survival {
     case drop
     /// It is dropped, and so is the slot that points to it.
     case purge
+    /// The key's other versions have to be looked at first.
+    case undecided
 }
 
 extension LogEngine {
     /// What becomes of a record of an input. Every doubt keeps it.
-    func survival(_ header: RecordHeader, _ head: UnsafeRawPointer, now: UInt64) -> Survival {
+    func survival(_ header: RecordHeader, _ head: UnsafeRawPointer) throws(DiskError) -> Survival {
         let key = UnsafeRawBufferPointer(start: head + Format.recordHeaderBytes, count: Int(header.keyLength))
         switch header.type {
-        case RecordType.value, RecordType.tombstone: return survivalOfVersion(header, key, now)
+        case RecordType.value, RecordType.tombstone: return try survivalOfVersion(header, key)
         case RecordType.mark, RecordType.close: return .drop
         case RecordType.open: return header.sequence == compaction.openRecord ? .keep : .drop
         case RecordType.namespaceEnd: return .keep
@@ -34,47 +36,46 @@ extension LogEngine {
     }
 
     private func survivalOfVersion(
-        _ header: RecordHeader, _ key: UnsafeRawBufferPointer, _ now: UInt64
-    ) -> Survival {
+        _ header: RecordHeader, _ key: UnsafeRawBufferPointer
+    ) throws(DiskError) -> Survival {
         guard hasNamespace(header.namespace), let state = namespaces[Int(header.namespace)] else { return .drop }
         if header.sequence < state.pointee.flushed { return .drop }
         let hash = hasher.hash(key)
         let found: Slot?
-        // A place that cannot be looked up keeps everything; a current version is missed then, which ends the run.
-        do throws(LogError) { found = try current(state, key, hash) } catch { return .keep }
+        // What cannot be looked up ends the run: a deletion must not go while something older stays.
+        do throws(LogError) { found = try current(state, key, hash) } catch { throw .failed(5) }
         guard let slot = found else { return .keep }
+        let policy = state.pointee.settings.history
         if slot.sequence == header.sequence {
-            if header.type == RecordType.tombstone, state.pointee.isReclaimed,
-                isPurged(header, state.pointee.settings.history, now), !isLastId(header.namespace, key)
-            {
-                return .purge
+            guard header.type == RecordType.tombstone, state.pointee.isReclaimed,
+                mayPurge(policy), !isLastId(header.namespace, key)
+            else { return .current }
+            if policy.keepsNothing { return .purge }
+            guard let from = compaction.keptFrom[HistoryKey(namespace: header.namespace, hash: hash)] else {
+                return .undecided
             }
-            return .current
+            // It ended before the time that is kept began, and so did all that is older.
+            guard case .duration = policy, from == header.sequence,
+                header.time < compaction.decidedAt - min(compaction.decidedAt, policy.nanoseconds)
+            else { return .current }
+            return .purge
         }
         guard slot.sequence > header.sequence, state.pointee.isReclaimed else { return .keep }
-        return isKept(header, slot, state.pointee.settings.history, now) ? .keep : .drop
+        if policy.keepsNothing { return .drop }
+        guard let from = compaction.keptFrom[HistoryKey(namespace: header.namespace, hash: hash)] else {
+            return .undecided
+        }
+        return header.sequence >= from ? .keep : .drop
     }
 
-    /// Whether a former version is one of those that the policy keeps.
-    private func isKept(_ header: RecordHeader, _ slot: Slot, _ policy: HistoryPolicy, _ now: UInt64) -> Bool {
+    /// Whether a deletion may leave the log at all. All that is older has to be among the inputs, and go with it.
+    private func mayPurge(_ policy: HistoryPolicy) -> Bool {
         switch policy {
-        case .all: return true
-        case .last(1), .duration(0): return false
-        case .last, .duration: return true
+        case .last(1), .duration: compaction.startsTheLog && compaction.purged.count < Self.purgedMax
+        case .all, .last: false
         }
-    }
-
-    /// Whether a deletion has nothing left to hide: no older version of its key is anywhere, and none is kept.
-    private func isPurged(_ header: RecordHeader, _ policy: HistoryPolicy, _ now: UInt64) -> Bool {
-        switch policy {
-        case .last(1), .duration(0): break
-        case .duration(let span): if header.time >= now - min(now, span) { return false }
-        case .all, .last: return false
-        }
-        // All that is older is among the inputs, and goes with it.
-        return compaction.startsTheLog && compaction.purged.count < Self.purgedMax
     }
 
     /// Deletions of one run; more are left for the next.
-    static var purgedMax: Int { 1 << 20 }
+    static var purgedMax: Int { 1 << 18 }
 }
