@@ -88,12 +88,16 @@ class Writer:
         return wrong
 
 
-@pytest.mark.parametrize("sync", ["always", "interval"])
-def test_killed_under_load(sync):
+COMPACTING = ["--history", "none", "--segment-size", "1M", "--compaction-rate", "1G"]
+
+
+@pytest.mark.parametrize("sync, options", [
+    ("always", ["--segment-size", "32M"]), ("interval", ["--segment-size", "32M"]), ("always", COMPACTING)])
+def test_killed_under_load(sync, options):
     seed = int(os.environ.get("ZERO_SEED", str(time.time_ns())))
     print(f"ZERO_SEED={seed}")
     choose = random.Random(seed)
-    server = Server("--sync", sync, "--segment-size", "32M")
+    server = Server("--sync", sync, *options)
     writers = [Writer(number, seed + number) for number in range(4)]
     written = 0
     try:

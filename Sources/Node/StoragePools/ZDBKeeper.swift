@@ -86,6 +86,8 @@ public final class ZDBKeeper: Sendable {
         let size = String(asked.size)
         if let reserved = found["reservation_bytes"], reserved != size { try set(asked.id, "reservation", size) }
         if found["data_limits_bytes"] != size { try set(asked.id, "maxsize", size) }
+        // What a contract reserved holds what it has now; former versions would take more and more of others' space.
+        if found["history"] != "none" { try set(asked.id, "history", "none") }
     }
 
     private func set(_ id: String, _ property: String, _ value: String) throws {

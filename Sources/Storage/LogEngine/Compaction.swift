@@ -160,7 +160,7 @@ public struct CompactionStatistics: Sendable {
 
 /// What can be told of compaction.
 public struct CompactionInformation: Sendable {
-    /// Whether a run is under way.
+    /// Whether a run is under way or was asked for.
     public let isRunning: Bool
     /// What was done.
     public let statistics: CompactionStatistics
@@ -183,7 +183,8 @@ extension LogEngine {
         var dead: UInt64 = 0
         for position in order where position != active { dead += reclaimable(position, now: .max) }
         return CompactionInformation(
-            isRunning: compaction.phase != .idle, statistics: compaction.statistics, deadBytes: dead,
+            isRunning: compaction.phase != .idle || compaction.isRequested, statistics: compaction.statistics,
+            deadBytes: dead,
             pinnedSegments: order.count { segments[$0].use.isPinned }, wipesPending: compaction.wiped.count,
             discardedFiles: discarded.count, lastFailure: compaction.lastFailure)
     }

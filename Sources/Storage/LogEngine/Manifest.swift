@@ -175,12 +175,22 @@ struct Manifest {
 
     /// The manifest of a directory; nil if it has none.
     static func load(_ disk: any Disk, _ names: [String]) throws(LogError) -> Manifest? {
-        var generations: [UInt64] = []
-        for name in names where name.hasPrefix("manifest") {
-            guard let generation = generation(name) else { throw .unknownFile }
-            generations.append(generation)
+        let generations = try generations(names)
+        if let found = try find(disk, generations) { return found }
+        for generation in generations {
+            do throws(DiskError) { try disk.remove(name(generation)) } catch {
+                if error == .crashed { throw .disk(error) }
+            }
         }
-        generations.sort(by: >)
+        return nil
+    }
+
+    /// As `load`, but nothing is changed: also beside a server that runs.
+    static func find(_ disk: any Disk, _ names: [String]) throws(LogError) -> Manifest? {
+        try find(disk, generations(names))
+    }
+
+    private static func find(_ disk: any Disk, _ generations: [UInt64]) throws(LogError) -> Manifest? {
         for generation in generations {
             guard var found = try read(disk, generation) else { continue }
             found.stale = generations.filter { $0 != generation }.map { name($0) }
@@ -188,12 +198,17 @@ struct Manifest {
         }
         // The first one was being made. A later one is only made while the one before is there.
         guard generations.allSatisfy({ $0 == 1 }) else { throw .manifestDamaged }
-        for generation in generations {
-            do throws(DiskError) { try disk.remove(name(generation)) } catch {
-                if error == .crashed { throw .disk(error) }
-            }
-        }
         return nil
+    }
+
+    /// The generations that there are files of, newest first.
+    private static func generations(_ names: [String]) throws(LogError) -> [UInt64] {
+        var generations: [UInt64] = []
+        for name in names where name.hasPrefix("manifest") {
+            guard let generation = generation(name) else { throw .unknownFile }
+            generations.append(generation)
+        }
+        return generations.sorted(by: >)
     }
 
     /// One file; nil if it was being made and is not complete.

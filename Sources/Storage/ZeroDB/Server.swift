@@ -208,8 +208,9 @@ struct Server: ~Copyable {
 
     private func ownTimeout() -> Int32 {
         if hasReady || !touched.isEmpty { return 0 }
-        var until: UInt64 = hasWork ? min(engine.workDelay, 1_000_000_000) : 60_000_000_000
+        var until: UInt64 = 60_000_000_000
         if engine.needsMark || engine.isDirty { until = settings.sync == .none ? 5_000_000_000 : 100_000_000 }
+        if hasWork { until = min(until, engine.workDelay) }
         if syncDueAt != .max, syncingSequence == nil {
             until = min(until, syncDueAt > monotonic ? syncDueAt - monotonic : 0)
         }

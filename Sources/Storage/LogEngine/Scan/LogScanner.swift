@@ -48,6 +48,8 @@ public struct LogProblem: Hashable, Sendable {
         case file = "unreadable file"
         /// A segment's `.index` file; it is derived and can be deleted.
         case index = "index file"
+        /// One of the two copies of a change of the manifest; the other serves.
+        case manifestCopy = "manifest copy"
     }
 
     /// What is wrong.
@@ -85,7 +87,9 @@ public struct LogScanner: ~Copyable {
     }
 
     let disk: any Disk
-    private var found: [Found] = []
+    private(set) var found: [Found] = []
+    /// What says which segments count, where the device was compacted.
+    private(set) var manifest: Manifest?
     private var seed: UInt32 = 0
     /// Bytes at the end of the log that were never fully written; the next start cuts them.
     public private(set) var unfinishedBytes: UInt64 = 0
@@ -99,11 +103,7 @@ public struct LogScanner: ~Copyable {
     /// Finds a device's segments.
     public init(disk: any Disk) throws(LogError) {
         self.disk = disk
-        do throws(DiskError) {
-            for name in try disk.list() {
-                if let number = Format.number(segment: name) { try add(number, name) }
-            }
-        } catch { throw .disk(error) }
+        manifest = try Self.attempt(disk, into: &found)
         guard let known = found.lazy.compactMap({ $0.header }).last else {
             if let first = found.first { throw .headerDamaged(segment: first.number) }
             return
@@ -118,19 +118,34 @@ public struct LogScanner: ~Copyable {
                 throw .foreign(segment: segment.number)
             }
         }
-        // Compacted segments stand for older numbers than their own.
-        let compacted = found.contains { $0.header?.kind == SegmentHeader.kindCompacted }
-        found.sort { one, other in
-            let (a, b) = (one.header?.firstSequence ?? 0, other.header?.firstSequence ?? 0)
-            return compacted && a != b ? a < b : one.number < other.number
-        }
     }
 
-    private mutating func add(_ number: UInt64, _ name: String) throws(DiskError) {
+    /// The segments that count, in the order of the log, and the manifest if there is one. A server that runs may compact
+    /// meanwhile: then its segments are looked for again.
+    private static func attempt(_ disk: any Disk, into found: inout [Found]) throws(LogError) -> Manifest? {
+        for attempt in 0..<5 {
+            for segment in found { disk.close(segment.file) }
+            found = []
+            let names: [String]
+            do throws(DiskError) { names = try disk.list() } catch { throw .disk(error) }
+            let manifest = try Manifest.find(disk, names)
+            let numbers = LogEngine.inOrder(names.compactMap { Format.number(segment: $0) }.sorted(), manifest)
+            do throws(DiskError) {
+                for number in numbers {
+                    if let segment = try find(disk, number) { found.append(segment) }
+                }
+            } catch { throw .disk(error) }
+            let isWhole = manifest.map { $0.entries.count == found.count } ?? (numbers.count == found.count)
+            if isWhole || attempt == 4 { return manifest }
+        }
+        return nil
+    }
+
+    /// A segment's file; nil if it is not there.
+    private static func find(_ disk: any Disk, _ number: UInt64) throws(DiskError) -> Found? {
         let file: DiskFile
-        do throws(DiskError) { file = try disk.open(name, create: false) } catch {
-            // A server that runs may have removed it in this moment.
-            if error == .missing { return }
+        do throws(DiskError) { file = try disk.open(Format.name(segment: number), create: false) } catch {
+            if error == .missing { return nil }
             throw error
         }
         let length = try disk.length(file)
@@ -145,20 +160,23 @@ public struct LogScanner: ~Copyable {
         }
         let second = Array(block[Format.headerCopyOffset...]) + [UInt8](repeating: 0, count: Format.headerCopyOffset)
         let first = Array(block[..<Format.headerCopyOffset]) + [UInt8](repeating: 0, count: Format.headerCopyOffset)
-        found.append(
-            Found(
-                number: number, file: file, header: SegmentHeader(block: block), length: length,
-                hasBothHeaders: SegmentHeader(block: first) != nil && SegmentHeader(block: second) != nil))
+        return Found(
+            number: number, file: file, header: SegmentHeader(block: block), length: length,
+            hasBothHeaders: SegmentHeader(block: first) != nil && SegmentHeader(block: second) != nil)
     }
 
     /// Reads everything and tells the visitor.
     public mutating func run(_ visitor: inout some LogVisitor) {
         var next: UInt64 = 1
         unfinishedBytes = 0
+        if let problem = manifestProblem() { visitor.visit(problem) }
         for index in found.indices {
+            visitMissing(before: found[index].number, &next, &visitor)
             scan(index, &next, &visitor)
+            visitEnd(of: found[index], &next, &visitor)
             if let problem = indexProblem(found[index]) { visitor.visit(problem) }
         }
+        visitMissing(before: nil, &next, &visitor)
     }
 
     /// A record's value; nil if it cannot be read or is not what was written.
@@ -193,7 +211,7 @@ public struct LogScanner: ~Copyable {
                 visitor.visit(Self.problem(.headerCopy, segment, 0, UInt64(Format.headerBlockBytes)))
             }
             if header.firstSequence > next || isCompacted {
-                if !isCompacted, header.previousSequence >= next {
+                if manifest == nil, !isCompacted, header.previousSequence >= next {
                     visitor.visit(
                         Self.problem(.missing, segment, 0, 0, sequences: next..<header.previousSequence + 1))
                 }
@@ -264,7 +282,7 @@ public struct LogScanner: ~Copyable {
         }
     }
 
-    private static func problem(
+    static func problem(
         _ kind: LogProblem.Kind, _ segment: Found, _ offset: UInt64, _ length: UInt64,
         sequences: Range<UInt64> = 0..<0, _ namespace: UInt32? = nil, _ key: [UInt8]? = nil
     ) -> LogProblem {
