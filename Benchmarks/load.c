@@ -3,10 +3,11 @@
 // At a fixed rate a request's latency counts from when it was due, not from when it could be sent, so that a pause of the
 // server is seen by everything that should have happened in it.
 //
-//   load (-s SOCKET | -p PORT) [-t set|get|mixed] [-c CONNECTIONS] [-P PIPELINE] [-r KEYS] [-d BYTES] [-R REQUESTS/S]
-//        [-T SECONDS | -n REQUESTS] [-N NAMESPACE] [-o FIRST]
+//   load (-s SOCKET | -p PORT) [-t set|get|mixed|add] [-c CONNECTIONS] [-P PIPELINE] [-r KEYS] [-d BYTES] [-R REQUESTS/S]
+//        [-T SECONDS | -n REQUESTS] [-N NAMESPACE] [-o FIRST] [-x]
 //
-// Without -R every connection keeps PIPELINE requests in flight. With -n and no random keys (-r 0) keys count up from FIRST.
+// Without -R every connection keeps PIPELINE requests in flight. With -n and no random keys (-r 0) keys count up from FIRST,
+// with -x each is another one that stands anywhere in their order. With -t add the server gives the keys.
 // Prints one line of JSON; times are microseconds.
 #include <arpa/inet.h>
 #include <errno.h>
@@ -34,7 +35,7 @@ struct connection {
 };
 
 static const char *path, *kind = "set", *name_space;
-static int port, connections = 50, pipeline = 1, bytes = 100;
+static int scattered, port, connections = 50, pipeline = 1, bytes = 100;
 static uint64_t keys = 1000000, requests, first_key, rate;
 static double seconds = 5;
 static uint64_t histogram[FINE + COARSE + 1], answered, missing, errors, issued, longest;
@@ -100,10 +101,12 @@ static void room(char **buffer, size_t *start, size_t *end, size_t *size, size_t
 
 static void ask(struct connection *c, uint64_t due) {
     uint64_t key = keys ? next_random() % keys : first_key + issued;
-    int set = kind[0] == 's' || (kind[0] == 'm' && (next_random() & 1));
+    // A factor without 2 and 5 makes of 12 digits 12 others.
+    if (scattered) key = (uint64_t)((unsigned __int128)key * 618033988751u % 1000000000000u);
+    int add = kind[0] == 'a', set = add || kind[0] == 's' || (kind[0] == 'm' && (next_random() & 1));
     room(&c->out, &c->out_start, &c->out_end, &c->out_room, (size_t)bytes + 100);
     char *at = c->out + c->out_end;
-    int head = set ? sprintf(at, "*3\r\n$3\r\nSET\r\n$16\r\nkey:%012llu\r\n$%d\r\n", (unsigned long long)key, bytes)
+    int head = add ? sprintf(at, "*3\r\n$3\r\nSET\r\n$0\r\n\r\n$%d\r\n", bytes) : set ? sprintf(at, "*3\r\n$3\r\nSET\r\n$16\r\nkey:%012llu\r\n$%d\r\n", (unsigned long long)key, bytes)
                    : sprintf(at, "*2\r\n$3\r\nGET\r\n$16\r\nkey:%012llu\r\n", (unsigned long long)key);
     c->out_end += (size_t)head;
     if (set) {
@@ -182,7 +185,7 @@ static uint64_t quantile(double part) {
 }
 
 int main(int count, char **words) {
-    for (int option; (option = getopt(count, words, "s:p:t:c:P:r:d:R:T:n:N:o:")) != -1;) switch (option) {
+    for (int option; (option = getopt(count, words, "s:p:t:c:P:r:d:R:T:n:N:o:x")) != -1;) switch (option) {
         case 's': path = optarg; break;
         case 'p': port = atoi(optarg); break;
         case 't': kind = optarg; break;
@@ -194,6 +197,7 @@ int main(int count, char **words) {
         case 'T': seconds = atof(optarg); break;
         case 'n': requests = strtoull(optarg, NULL, 10); break;
         case 'N': name_space = optarg; break;
+        case 'x': scattered = 1; break;
         case 'o': first_key = strtoull(optarg, NULL, 10); break;
         default: return 2;
     }

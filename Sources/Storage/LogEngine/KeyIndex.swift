@@ -9,7 +9,7 @@ struct KeyIndex: ~Copyable {
     /// The largest table whose memory is the heap's; namespaces of few keys then take few bytes.
     private static let smallCapacityMax = 1024
 
-    private struct Table {
+    struct Table {
         var slots: UnsafeMutablePointer<Slot>
         var capacity: UInt32
         private var entries: UInt16 = 0
@@ -40,9 +40,12 @@ struct KeyIndex: ~Copyable {
         }
     }
 
-    private var directory: UnsafeMutablePointer<Table>
-    private var depth = 0
+    /// Tables by the high bits of hashes. `KeyIndex+Checkpoint.swift` reads and fills it too.
+    private(set) var directory: UnsafeMutablePointer<Table>
+    private(set) var depth = 0
     private var arena = SlotArena()
+    /// The slots of the table that stands for those that `addTable` has still to put in.
+    private var placeholder: UnsafeMutablePointer<Slot>?
     /// Entries, tombstones included.
     private(set) var count = 0
 
@@ -342,6 +345,40 @@ struct KeyIndex: ~Copyable {
             write += 1
         }
         (slots + next).update(repeating: Slot(), count: end - next)
+    }
+
+    // MARK: As a whole
+
+    /// Makes an empty index one of many tables, which `addTable` puts in one after the other; the first table stands
+    /// for those that are still to come.
+    mutating func beginTables(depth wanted: Int) {
+        precondition(count == 0 && depth == 0)
+        let first = directory[0]
+        directory.deallocate()
+        directory = .allocate(capacity: 1 << wanted)
+        directory.initialize(repeating: first, count: 1 << wanted)
+        depth = wanted
+    }
+
+    /// Puts an empty table into the directory behind those before it.
+    mutating func addTable(at position: Int, capacity: Int, depth shared: Int) -> Table {
+        var table = capacity <= Self.smallCapacityMax ? Self.small(capacity) : large(capacity, depth: shared)
+        table.depth = shared
+        if position == 0 { placeholder = directory[0].slots }
+        (directory + position).update(repeating: table, count: 1 << (depth - shared))
+        if position + 1 << (depth - shared) == 1 << depth {
+            placeholder?.deallocate()
+            placeholder = nil
+        }
+        return table
+    }
+
+    /// Says how many entries were put into the table at a position.
+    mutating func setEntries(_ entries: Int, at position: Int) {
+        var table = directory[position]
+        table.count = entries
+        point(position, to: table)
+        count += entries
     }
 
     // MARK: Scan

@@ -152,6 +152,9 @@ extension LogEngine {
         _ file: DiskFile, _ index: IndexHeader, _ position: Int, _ others: [[UInt8]]
     ) throws(LogError) {
         var reader = IndexReader(disk: disk, file: file, count: Int(index.count))
+        var window = SegmentWalker(
+            disk: disk, file: segments[position].file, length: segments[position].length, seed: seed,
+            expected: nextSequence, allowsGaps: true)
         var other = 0
         while let (entries, count) = try reader.block() {
             places.warmth &+= warm(entries, count)
@@ -161,7 +164,7 @@ extension LogEngine {
                     try apply(record: others[other], position, entry.offset)
                     other += 1
                 } else {
-                    try apply(entry, position)
+                    try apply(entry, position, &window)
                 }
                 nextSequence = entry.sequence + 1
                 report.records += 1
@@ -171,17 +174,21 @@ extension LogEngine {
     }
 
     @inline(__always)
-    private mutating func apply(_ entry: IndexEntry, _ position: Int) throws(LogError) {
+    private mutating func apply(
+        _ entry: IndexEntry, _ position: Int, _ window: inout SegmentWalker
+    ) throws(LogError) {
+        // A checkpoint knew it, its bytes too.
+        if isKnown(entry.sequence) { return }
         // The table of a sequential namespace was on stable storage behind this record; only its bytes count.
         if isKnown(entry) {
             if let state = namespaces[Int(entry.namespace)] { charge(state, entry.record.totalBytes, position) }
             return
         }
         if needsKey(entry) {
-            guard let header = try head(entry, position) else {
+            guard let (header, bytes) = head(entry, &window) else {
                 throw .corrupt(segment: segments[position].number, offset: entry.offset)
             }
-            try apply(header, scratch, nil, position, entry.offset)
+            try apply(header, bytes, nil, position, entry.offset)
         } else {
             try put(entry.record, .init(start: nil, count: 0), entry.hash, position, entry.offset, damaged: false)
         }
@@ -211,13 +218,16 @@ extension LogEngine {
         if let failure { throw failure }
     }
 
-    private mutating func head(_ entry: IndexEntry, _ position: Int) throws(LogError) -> RecordHeader? {
-        do throws(DiskError) {
-            guard let header = try readHead(segments[position], entry.offset), header.sequence == entry.sequence,
-                header.namespace == entry.namespace
-            else { return nil }
-            return header
-        } catch { throw .disk(error) }
+    /// The head of an entry's record, read together with those of its neighbours; nil if it is not good.
+    private func head(
+        _ entry: IndexEntry, _ window: inout SegmentWalker
+    ) -> (header: RecordHeader, bytes: UnsafeRawPointer)? {
+        guard let start = window.bytes(at: entry.offset, Format.recordHeaderBytes),
+            let header = RecordHeader(start), header.sequence == entry.sequence,
+            header.namespace == entry.namespace,
+            let bytes = window.bytes(at: entry.offset, header.headBytes), header.isValid(bytes, seed: seed)
+        else { return nil }
+        return (header, UnsafeRawPointer(bytes))
     }
 
     /// Whether the record itself has to be read: its head has more than the index says, or the namespace keeps keys.

@@ -28,7 +28,8 @@ extension LogEngine {
         _ state: UnsafeMutablePointer<NamespaceState>, _ key: UnsafeRawBufferPointer, _ slot: Slot
     ) throws(LogError) {
         if let ordered = state.pointee.ordered {
-            guard let before = ordered.index.put(key, slot, unlessNewer: isRecovering) else { return }
+            if isRecovering { return collect(state, ordered, key, slot) }
+            guard let before = ordered.index.put(key, slot) else { return }
             modeUndo.note(state.pointee.id, key, before)
             account(state, before, slot)
             return

@@ -59,6 +59,8 @@ extension LogEngine {
         guard wipes, sequence > 0 else { return }
         if !compaction.isPublished { abandonRun(overwrites: true) }
         compaction.wiped.insert(id)
+        // It may hold keys of what is to be overwritten.
+        giveBackCheckpoint()
         try rollActive()
     }
 

@@ -23,6 +23,7 @@ extension LogEngine {
             } catch { failure = error }
         }
         if let failure { throw failure }
+        lastPolicy = policy
     }
 }
 

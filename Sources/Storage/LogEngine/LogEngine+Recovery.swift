@@ -35,14 +35,28 @@ extension LogEngine {
         if let manifest, manifest.header.device != known.device || manifest.header.salt != known.salt {
             throw .foreign(segment: known.number)
         }
-        var engine = LogEngine(disk: disk, options: options, header: known)
-        engine.take(role)
-        engine.manifest = manifest
-        engine.highestNumber = present.last ?? 0
-        engine.measureSpace()
-        try engine.recover(found, files, headers, time)
-        if manifest != nil { try engine.discardStrangers(present.filter { !found.contains($0) }) }
-        return engine
+        // A checkpoint that turns out to be of no use is done without.
+        for usesCheckpoint in [true, false] {
+            var engine = LogEngine(disk: disk, options: options, header: known)
+            engine.take(role)
+            engine.manifest = manifest
+            engine.highestNumber = present.last ?? 0
+            engine.measureSpace()
+            do throws(LogError) {
+                if usesCheckpoint {
+                    try engine.adoptCheckpoint(found, files, headers)
+                } else {
+                    engine.known.hasFile = true
+                }
+                try engine.recover(found, files, headers, time)
+                if manifest != nil { try engine.discardStrangers(present.filter { !found.contains($0) }) }
+                return engine
+            } catch {
+                guard usesCheckpoint, engine.known.sequence > 0, error != .disk(.crashed) else { throw error }
+                engine.closeTables()
+            }
+        }
+        throw .indexDamaged
     }
 
     /// Names of all files.
@@ -99,9 +113,14 @@ extension LogEngine {
         _ numbers: [UInt64], _ files: [DiskFile], _ headers: [SegmentHeader?], _ time: UInt64
     ) throws(LogError) {
         report.wasClosed = false
+        report.checkpointSequence = known.sequence
         isRecovering = true
         removeStrayIndexes()
         for index in numbers.indices {
+            if index + 1 < known.segments.count {
+                addKnown(index, files[index], headers[index])
+                continue
+            }
             let length = try disk.measuring(files[index])
             let isLast = index == numbers.count - 1
             if isLast, headers[index] == nil, try dropUnborn(numbers[index], files[index], length) { break }
@@ -121,15 +140,19 @@ extension LogEngine {
                 number: numbers[index], file: files[index], firstSequence: nextSequence, length: length)
             segment.kind = headers[index]?.kind ?? manifest?.entry(numbers[index])?.kind ?? SegmentHeader.kindLog
             segment.created = headers[index]?.created ?? 0
+            if index < known.uses.count { segment.use = known.uses[index] }
             addSegment(segment)
             active = segments.count - 1
             try replay(active, headers[index], isLast: isLast)
             endSegment(active, isLast: isLast)
         }
         noteMissing(before: .max)
+        drainRuns()
         while drainEnded(1 << 20) {}
         guard !segments.isEmpty else { throw .headerDamaged(segment: numbers[0]) }
+        try confirmCheckpoint()
         try settle()
+        if known.sequence == 0 { giveBackCheckpoint() }
         for state in namespaces { if let state { noteSettings(state.pointee.id) } }
         try finishIndexes()
         if names[Array("default".utf8)] == nil, readOnlyReason == nil, role == .master {
@@ -336,7 +359,7 @@ extension LogEngine {
         guard header.namespace <= UInt32(LogLimits.namespacesMax), header.sequence <= LogLimits.sequenceMax else {
             throw .corrupt(segment: segments[segment].number, offset: offset)
         }
-        if forgets(header, key) { return }
+        if isKnown(header.sequence) || forgets(header, key) { return }
         switch header.type {
         case RecordType.value, RecordType.tombstone:
             try put(header, key, hasher.hash(key), segment, offset, damaged: false)
@@ -439,7 +462,7 @@ extension LogEngine {
                 rebasing: bytes[Format.recordHeaderBytes...].prefix(Int(repaired.keyLength)))
             let hash = hasher.hash(key)
             indexWriter.add(IndexEntry(repaired, hash, range.lowerBound, damaged: true))
-            guard repaired.namespace <= UInt32(LogLimits.namespacesMax) else { return }
+            guard repaired.namespace <= UInt32(LogLimits.namespacesMax), !isKnown(repaired.sequence) else { return }
             do throws(LogError) {
                 try put(repaired, key, hash, segment, range.lowerBound, damaged: true)
             } catch { failure = error }

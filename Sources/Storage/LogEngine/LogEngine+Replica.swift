@@ -1,9 +1,9 @@
 import Simulation
 
 extension Format {
-    /// Whether a file is derived from records of a segment, or of a later one: an index or a table.
+    /// Whether a file is derived from records of a segment, or of a later one: an index, a table or the checkpoint.
     fileprivate static func isDerived(_ name: String, from number: UInt64) -> Bool {
-        if SequentialTable.namespace(name) != nil { return true }
+        if SequentialTable.namespace(name) != nil || name == CheckpointHeader.name { return true }
         guard let segment = Format.number(index: name) else { return false }
         return segment >= number
     }

@@ -119,6 +119,7 @@ extension LogEngine {
             try namespaces[Int(id)]?.pointee.clear()
         }
         for position in order { try rebuild(from: segments[position], position) }
+        drainRuns()
         for id in inDoubt.sorted() {
             guard hasNamespace(id), let state = namespaces[Int(id)], let table = state.pointee.table else { continue }
             report.rebuiltTables += 1

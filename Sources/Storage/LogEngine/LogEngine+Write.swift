@@ -266,8 +266,16 @@ extension LogEngine {
         }
     }
 
-    /// Space for so many more bytes: in this segment, or in a new one.
+    /// Space for so many more bytes: in this segment, or in a new one. What is derived makes room for it.
+    @inline(__always)
     mutating func ensureRoom(_ bytes: Int, usesSlack: Bool) throws(LogError) {
+        do throws(LogError) { try takeRoom(bytes, usesSlack: usesSlack) } catch {
+            guard error == .full, giveBackCheckpoint() else { throw error }
+            try takeRoom(bytes, usesSlack: usesSlack)
+        }
+    }
+
+    private mutating func takeRoom(_ bytes: Int, usesSlack: Bool) throws(LogError) {
         var end = segments[active].length + UInt64(pendingCount + bytes)
         let isEmpty = end - UInt64(bytes) <= UInt64(Format.headerBlockBytes)
         if hasDamagedHeader || (end > UInt64(segmentBytes) && !isEmpty) {
@@ -366,6 +374,7 @@ extension LogEngine {
                 segments[last].file, at: segments[last].length,
                 RawSpan(_unsafeStart: pending, byteCount: pendingCount))
         } catch {
+            if error == .full { giveBackCheckpoint() }
             if !plants(.forgetTurnFailure) {
                 turnFailure = error == .full ? .full : error == .crashed ? .disk(error) : .readOnly
             }
@@ -423,7 +432,10 @@ extension LogEngine {
     /// Takes back every write of this turn, as if it had not been asked for.
     mutating func revertTurn() {
         openBatch = nil
-        if !plants(.forgetUndo) { revertWrites(after: 0, 0) }
+        if !plants(.forgetUndo) {
+            revertWrites(after: 0, 0)
+            revertRuns()
+        }
         clearUndo()
         pendingCount = 0
         indexWriter.revert()
@@ -437,6 +449,7 @@ extension LogEngine {
     mutating func clearUndo() {
         undo.removeAll(keepingCapacity: true)
         if !modeUndo.isEmpty { modeUndo.clear() }
+        if !unsettledRuns.isEmpty { settleRuns() }
     }
 
     /// Takes back the index's changes behind so many of this turn.

@@ -58,6 +58,8 @@ public struct LogEngine: ~Copyable {
     var discarded: [DiscardedFile] = []
     /// Ended namespaces and flushed indexes whose slots still are to be taken from the segments' counters.
     var ended: [EndedNamespace] = []
+    /// What the checkpoint told at the start.
+    var known = KnownLog()
     var namespaces: [UnsafeMutablePointer<NamespaceState>?] = [nil]
     var names: [[UInt8]: UInt32] = [:]
 
@@ -83,6 +85,8 @@ public struct LogEngine: ~Copyable {
     var turnFailure: LogError?
     var undo: [Undo] = []
     var modeUndo = ModeUndo()
+    /// Indexes of ordered namespaces with keys that recovery collected and may still take back.
+    var unsettledRuns: [(namespace: UInt32, keys: OrderedKeys)] = []
     let tables: TableCache
     /// Positions of the segments that exist, by their numbers.
     var positions: [UInt64: Int] = [:]
@@ -313,6 +317,8 @@ public struct RecoveryReport: Hashable, Sendable {
     public var damages: [Damage] = []
     /// Tables of sequential namespaces that were made anew.
     public var rebuiltTables: UInt64 = 0
+    /// Records up to this sequence number came from the checkpoint; 0: there was none that could be used.
+    public var checkpointSequence: UInt64 = 0
     /// All damaged places.
     public var damageCount: UInt64 = 0
 }

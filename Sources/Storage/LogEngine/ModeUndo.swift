@@ -1,6 +1,11 @@
 /// The index of an ordered namespace, shared by reference so that a namespace of another mode does not carry it.
 final class OrderedKeys {
     var index = OrderedIndex()
+    /// What recovery has still to put into the index.
+    var run: OrderedRun?
+
+    /// Keys that are known.
+    var count: Int { index.count + (run?.count ?? 0) }
 }
 
 /// How keys of ordered and sequential namespaces were before a turn.

@@ -230,7 +230,7 @@ struct NamespaceState: ~Copyable {
     }
 
     /// Keys that are known, ended ones included.
-    var slots: Int { isHashed ? index.count : ordered?.index.count ?? Int(table?.nextId ?? 0) }
+    var slots: Int { isHashed ? index.count : ordered?.count ?? Int(table?.nextId ?? 0) }
 
     /// Keeps keys as a mode wants it, from nothing; where the keys were is forgotten.
     mutating func use(ordered: OrderedKeys?, table: SequentialTable?) {

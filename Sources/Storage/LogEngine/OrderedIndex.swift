@@ -18,7 +18,7 @@ struct OrderedIndex: ~Copyable {
         var index: Int
     }
 
-    private var root: OrderedNode
+    private(set) var root: OrderedNode
     private let path: UnsafeMutablePointer<Step>
     private var depth = 0
     private let spare: OrderedNode
@@ -45,9 +45,16 @@ struct OrderedIndex: ~Copyable {
         second.deallocate()
     }
 
-    private static func free(_ node: OrderedNode) {
+    static func free(_ node: OrderedNode) {
         if !node.isLeaf { for index in 0..<node.count { free(node.child(index)) } }
         node.base.deallocate()
+    }
+
+    /// Puts nodes that were made elsewhere in the place of an empty index.
+    mutating func replace(root new: OrderedNode, nodes: Int, entries: Int) {
+        precondition(count == 0)
+        Self.free(root)
+        (root, nodeCount, count) = (new, nodes, entries)
     }
 
     /// Bytes of memory.

@@ -63,6 +63,21 @@ struct OrderedNode {
     /// Bytes in use.
     var used: Int { Self.headerBytes + Self.placeBytes * count + (Self.bytes - heapStart) - dead }
 
+    /// Whether all that it says of itself lies within it: nothing else is read or written, whatever it holds.
+    var isPlausible: Bool {
+        let places = Self.headerBytes + Self.placeBytes * count
+        guard places <= heapStart, heapStart <= Self.bytes - prefixLength, dead <= Self.bytes, level < 24 else {
+            return false
+        }
+        for index in 0..<count {
+            let at = Int(place(index).load(as: UInt16.self))
+            guard at >= heapStart, at < Self.bytes - prefixLength,
+                at + entryBytes(index) <= Self.bytes - prefixLength
+            else { return false }
+        }
+        return true
+    }
+
     // MARK: Entries
 
     @inline(__always)

@@ -56,6 +56,8 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     case timeGoesBack
     /// Answers writes that are gone because their turn was written in parts.
     case forgetTurnFailure
+    /// Behind a checkpoint nothing of the log is read.
+    case ignoreTail
 }
 
 extension LogOptions {

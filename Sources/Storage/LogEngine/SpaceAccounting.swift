@@ -100,7 +100,10 @@ extension LogEngine {
         measureSpace()
         let kept = compactionRoom(space.total) &+ promised(except: state.pointee.id)
         let available = space.free - min(space.free, kept)
-        guard bytes <= available else { throw .full }
+        guard bytes <= available else {
+            if giveBackCheckpoint() { return try admitSlowly(state, bytes) }
+            throw .full
+        }
         if reservation == 0 {
             space.spare = Int64(min(available, SpaceAccount.askedAfter)) - Int64(bytes)
         } else {

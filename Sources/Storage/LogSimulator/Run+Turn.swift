@@ -288,6 +288,16 @@ extension Run {
         say("closed")
         model.promise(upTo: .max)
         wasClosed = engine.nextSequence > before
+        try checkpoint(&engine)
+    }
+
+    /// What makes the next start quick, and may end at any point without harm.
+    private func checkpoint(_ engine: inout LogEngine) throws(Stop) {
+        guard random.chance(70) else { return }
+        let bytes = engine.writeCheckpoint()
+        say("checkpoint of \(bytes) bytes\(disk.isCrashed ? ": power lost" : "")")
+        if disk.isCrashed { throw .crashed }
+        if faults.rots, random.chance(40) { rotCheckpoint() }
     }
 
     /// Stops in order and starts again, as an update does.

@@ -172,6 +172,16 @@ final class Run {
         }
     }
 
+    /// A byte of the checkpoint changes; nothing may come of that.
+    func rotCheckpoint() {
+        let length = disk.bytes(of: "checkpoint").count
+        guard length > 0 else { return }
+        let at = random.chance(10) || length <= 4096 ? random.below(length) : 4096 + random.below(length - 4096)
+        let mask = UInt8(1 << random.below(8))
+        say("bit flipped: checkpoint \(at) \(mask)")
+        disk.flip("checkpoint", at: at, mask: mask)
+    }
+
     func noteDamage(_ segment: UInt64, _ range: Range<Int>, isUnreadable: Bool = false) {
         let number = (damaged.last?.number ?? 0) + 1
         damaged.append(Damaged(segment: segment, range: range, number: number, isUnreadable: isUnreadable))

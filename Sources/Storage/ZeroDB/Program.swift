@@ -132,7 +132,8 @@ public enum Program {
             EventLog.info(
                 "opened",
                 "segments=\(engine.segmentCount) records=\(report.records) bytes=\(engine.logBytes) cut_bytes=\(report.cutBytes) "
-                    + "clean_stop=\(report.wasClosed) damaged=\(report.damageCount) took_ms=\(took)")
+                    + "clean_stop=\(report.wasClosed) checkpoint=\(report.checkpointSequence) damaged=\(report.damageCount) took_ms=\(took)"
+            )
             for damage in report.damages.prefix(20) {
                 EventLog.error(
                     "damage",

@@ -93,6 +93,7 @@ struct ModeTests {
                 if random.chance(30) {
                     try engine.close(time: 9)
                     model.settle()
+                    if random.chance(70) { engine.writeCheckpoint() }
                 }
             } catch LogError.disk(.crashed) {}
             random.chance(70) ? disk.crash(&random) : disk.kill()

@@ -184,6 +184,7 @@ struct DirectorySink: ~Copyable {
                 try engine.changeNamespace(item.id, settings, time: now)
             }
             try engine.close(time: now)
+            engine.writeCheckpoint()
         } catch {
             throw Tool.Failure(status: 1, description: "\(path): \(Server.message(error))")
         }
