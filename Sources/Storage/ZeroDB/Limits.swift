@@ -29,8 +29,12 @@ enum Limits {
     static let visitCost = 7_000
     /// What a namespace gets in a round: a quarter of a millisecond, which others wait for it.
     static let quantumCost = 250_000
-    /// A turn while several namespaces have connections: about a millisecond.
-    static let turnCost = 1_000_000
+    /// A turn while several namespaces have connections: who comes waits for the rest of it at most.
+    static let turnCost = 250_000
+    /// Turns without a namespace after which it is served before those who are always there.
+    static let rareTurns: UInt64 = 2
+    /// What commands that are interrupted get of a turn while one namespace has all connections.
+    static let longCostAlone = 1_000_000
     /// A turn while one namespace has all connections: larger, because more writes share one sync.
     static let turnCostAlone = 8_000_000
     /// Bytes of one reply with many values.

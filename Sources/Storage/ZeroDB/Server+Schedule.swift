@@ -87,12 +87,21 @@ extension Server {
             tenant.pointee.first = descriptor
         }
         tenant.pointee.last = descriptor
-        if !tenant.pointee.isInRing && !tenant.pointee.isAsleep { enterRing(id) }
+        if !tenant.pointee.isInRing && !tenant.pointee.isAsleep {
+            // Who was not served lately goes before those who always have something to do, if it owes nothing.
+            let isRare = counters.turns &- tenant.pointee.servedTurn > Limits.rareTurns
+            enterRing(id, isFirst: isRare && tenant.pointee.deficit >= 0)
+        }
     }
 
-    private mutating func enterRing(_ id: UInt32) {
+    private mutating func enterRing(_ id: UInt32, isFirst: Bool = false) {
         let tenant = tenants + Int(id)
         tenant.pointee.isInRing = true
+        if isFirst, ringFirst != .max {
+            tenant.pointee.next = ringFirst
+            ringFirst = id
+            return
+        }
         tenant.pointee.next = .max
         if ringLast != .max { tenants[Int(ringLast)].next = id } else { ringFirst = id }
         ringLast = id
@@ -145,11 +154,13 @@ extension Server {
         var work = tenantsConnected > 1 ? max(Limits.turnCost, Int(lastSyncTook)) : Limits.turnCostAlone
         longSpent = 0
         // Commands with much to do are interrupted for those who come, who have to be looked at for that.
-        while ringFirst != .max, work > 0, longSpent < Limits.turnCost {
+        let longMax = tenantsConnected > 1 ? Int(Limits.sliceNanoseconds) : Limits.longCostAlone
+        while ringFirst != .max, work > 0, longSpent < longMax {
             let id = leaveRing()
             let tenant = tenants + Int(id)
+            tenant.pointee.servedTurn = counters.turns
             tenant.pointee.deficit += Limits.quantumCost
-            while tenant.pointee.deficit > 0, work > 0, longSpent < Limits.turnCost, tenant.pointee.first >= 0 {
+            while tenant.pointee.deficit > 0, work > 0, longSpent < longMax, tenant.pointee.first >= 0 {
                 if tenant.pointee.isLimited, !mayWork(id) { break }
                 guard let connection = dequeue(tenant) else { break }
                 // The table of tenants may move while a command is executed.
