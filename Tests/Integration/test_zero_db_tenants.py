@@ -375,3 +375,47 @@ def test_rates_hold_within_a_command(server):
     assert call(link, "MGET", *map(key, range(4000))) == [value(n, 1000) for n in range(4000)]
     # 4 MB at 1 MiB a second, of which one second's worth is saved up.
     assert time.monotonic() - begun > 1.5
+
+
+def test_ten_thousand_connections_of_one_tenant(server):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = min(9_990, hard - 300)
+    if count < 5000:
+        pytest.skip("too few descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    links = []
+    try:
+        fill(server, "loud", 1000)
+        quiet = inside(server, "quiet")
+        assert call(quiet, "SET", "k", "1") == b"+OK"
+        for _ in range(count):
+            # Without a limit of time: with one a full queue of those who wait to be let in is an error at once.
+            links.append(server.connect(None))
+            links[-1].settimeout(60)
+            links[-1].sendall(frame("SELECT", "loud"))
+        for link in links:
+            assert link.recv(100) == b"+OK\r\n"
+        stop = threading.Event()
+        burst = b"".join(frame("GET", key(n)) for n in range(16))
+
+        def shout():
+            while not stop.is_set():
+                for link in links:
+                    link.sendall(burst)
+                for link in links:
+                    left = 16 * (len(value(0)) + 8)
+                    while left:
+                        left -= len(link.recv(left))
+        shouter = threading.Thread(target=shout)
+        shouter.start()
+        timer = threading.Timer(3, stop.set)
+        timer.start()
+        waits = sorted(longest_wait(quiet, stop))
+        shouter.join()
+        print(f"{len(waits)} waits beside {count} connections: median {waits[len(waits) // 2] * 1000:.2f} ms, longest {waits[-1] * 1000:.1f} ms")
+        # All of theirs would be 160,000 commands.
+        assert waits[len(waits) // 2] < 0.05
+    finally:
+        for link in links:
+            link.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -87,7 +87,9 @@ extension Server {
             return false
         }
         slice.output = connection.pointee.outputEnd
-        return maySuspend && elapsed(slice.begun) > Limits.sliceNanoseconds
+        guard maySuspend, elapsed(slice.begun) > Limits.sliceNanoseconds else { return false }
+        // What others do is told in between replies, not inside of one.
+        return !observers.mirrors.contains(connection.pointee.descriptor)
     }
 
     /// Keeps a command for its connection's next turn; its arguments from `first` on are still needed.
