@@ -1,13 +1,15 @@
 // A load for servers that speak RESP: SET or GET of random keys over many connections, as fast as they go or at a fixed rate.
+// Also what keeps a server busy: MGET of many keys, SCAN of as many as the server likes.
 //
 // At a fixed rate a request's latency counts from when it was due, not from when it could be sent, so that a pause of the
 // server is seen by everything that should have happened in it.
 //
-//   load (-s SOCKET | -p PORT) [-t set|get|mixed|add] [-c CONNECTIONS] [-P PIPELINE] [-r KEYS] [-d BYTES] [-R REQUESTS/S]
-//        [-T SECONDS | -n REQUESTS] [-N NAMESPACE] [-o FIRST] [-x]
+//   load (-s SOCKET | -p PORT) [-t set|get|mixed|add|mget|scan] [-c CONNECTIONS] [-P PIPELINE] [-r KEYS] [-d BYTES]
+//        [-R REQUESTS/S] [-T SECONDS | -n REQUESTS] [-N NAMESPACE] [-o FIRST] [-x] [-k KEYS] [-w]
 //
 // Without -R every connection keeps PIPELINE requests in flight. With -n and no random keys (-r 0) keys count up from FIRST,
-// with -x each is another one that stands anywhere in their order. With -t add the server gives the keys.
+// with -x each is another one that stands anywhere in their order. With -t add the server gives the keys. -k: keys of one
+// MGET. -w: sleeps until a request is due, instead of looking at the clock all the time.
 // Prints one line of JSON; times are microseconds.
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,6 +21,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -30,16 +34,19 @@ struct connection {
     int fd, armed;
     char *out, *in;
     size_t out_start, out_end, out_room, in_start, in_end, in_room;
+    long left;  // elements of a reply that are still to come
     uint64_t *due;  // a ring: when each request in flight was due
     unsigned first, count, room;
 };
 
 static const char *path, *kind = "set", *name_space;
-static int scattered, port, connections = 50, pipeline = 1, bytes = 100;
+static int scattered, port, connections = 50, pipeline = 1, bytes = 100, many = 1000, sleeps;
 static uint64_t keys = 1000000, requests, first_key, rate;
 static double seconds = 5;
 static uint64_t histogram[FINE + COARSE + 1], answered, missing, errors, issued, longest;
 static char *value, first_error[200];
+static char *fixed;  // a request that is always the same
+static size_t fixed_bytes;
 
 static uint64_t now_ns(void) {
     struct timespec t;
@@ -103,10 +110,12 @@ static void ask(struct connection *c, uint64_t due) {
     uint64_t key = keys ? next_random() % keys : first_key + issued;
     // A factor without 2 and 5 makes of 12 digits 12 others.
     if (scattered) key = (uint64_t)((unsigned __int128)key * 618033988751u % 1000000000000u);
-    int add = kind[0] == 'a', set = add || kind[0] == 's' || (kind[0] == 'm' && (next_random() & 1));
-    room(&c->out, &c->out_start, &c->out_end, &c->out_room, (size_t)bytes + 100);
+    int add = kind[0] == 'a', set = !fixed && (add || kind[0] == 's' || (kind[0] == 'm' && (next_random() & 1)));
+    room(&c->out, &c->out_start, &c->out_end, &c->out_room, (fixed ? fixed_bytes : (size_t)bytes) + 100);
     char *at = c->out + c->out_end;
-    int head = add ? sprintf(at, "*3\r\n$3\r\nSET\r\n$0\r\n\r\n$%d\r\n", bytes) : set ? sprintf(at, "*3\r\n$3\r\nSET\r\n$16\r\nkey:%012llu\r\n$%d\r\n", (unsigned long long)key, bytes)
+    int head = 0;
+    if (fixed) memcpy(at, fixed, fixed_bytes), c->out_end += fixed_bytes;
+    else head = add ? sprintf(at, "*3\r\n$3\r\nSET\r\n$0\r\n\r\n$%d\r\n", bytes) : set ? sprintf(at, "*3\r\n$3\r\nSET\r\n$16\r\nkey:%012llu\r\n$%d\r\n", (unsigned long long)key, bytes)
                    : sprintf(at, "*2\r\n$3\r\nGET\r\n$16\r\nkey:%012llu\r\n", (unsigned long long)key);
     c->out_end += (size_t)head;
     if (set) {
@@ -132,6 +141,18 @@ static void note(uint64_t due) {
     answered++;
 }
 
+// MGET of keys that are drawn once, or SCAN from the start.
+static void prepare(void) {
+    if (!strcmp(kind, "scan")) fixed = "*4\r\n$4\r\nSCAN\r\n$1\r\n0\r\n$5\r\nCOUNT\r\n$7\r\n1000000\r\n";
+    if (!strcmp(kind, "mget")) {
+        fixed = more(NULL, (size_t)many * 30 + 40);
+        size_t at = (size_t)sprintf(fixed, "*%d\r\n$4\r\nMGET\r\n", many + 1);
+        for (int i = 0; i < many; i++)
+            at += (size_t)sprintf(fixed + at, "$16\r\nkey:%012llu\r\n", (unsigned long long)(next_random() % (keys ? keys : 1)));
+    }
+    if (fixed) fixed_bytes = strlen(fixed);
+}
+
 // Takes whole replies out of what came; returns how many.
 static int take(struct connection *c) {
     int found = 0;
@@ -146,12 +167,16 @@ static int take(struct connection *c) {
             if (length >= 0) size += (size_t)length + 2;
             if (have < size) break;
             if (length < 0) missing++;
+        } else if (*at == '*') {
+            long elements = strtol(at + 1, NULL, 10);
+            if (elements > 0) c->left += elements + (c->left == 0);
         } else if (*at == '_') {
             missing++;
         } else if (*at == '-') {
             if (!errors++) snprintf(first_error, sizeof first_error, "%.*s", (int)(end - at - 1), at);
         }
         c->in_start += size;
+        if (c->left && --c->left) continue;
         note(c->due[c->first]);
         c->first = (c->first + 1) % c->room;
         c->count--;
@@ -185,7 +210,7 @@ static uint64_t quantile(double part) {
 }
 
 int main(int count, char **words) {
-    for (int option; (option = getopt(count, words, "s:p:t:c:P:r:d:R:T:n:N:o:x")) != -1;) switch (option) {
+    for (int option; (option = getopt(count, words, "s:p:t:c:P:r:d:R:T:n:N:o:xk:w")) != -1;) switch (option) {
         case 's': path = optarg; break;
         case 'p': port = atoi(optarg); break;
         case 't': kind = optarg; break;
@@ -199,6 +224,8 @@ int main(int count, char **words) {
         case 'N': name_space = optarg; break;
         case 'x': scattered = 1; break;
         case 'o': first_key = strtoull(optarg, NULL, 10); break;
+        case 'k': many = atoi(optarg); break;
+        case 'w': sleeps = 1; break;
         default: return 2;
     }
     if ((!path && !port) || connections < 1 || pipeline < 1 || bytes < 1) return fprintf(stderr, "load: see its source\n"), 2;
@@ -206,6 +233,10 @@ int main(int count, char **words) {
     value = more(NULL, (size_t)bytes + 2);
     for (int i = 0; i < bytes; i++) value[i] = (char)('a' + next_random() % 26);
     memcpy(value + bytes, "\r\n", 2);
+    prepare();
+    prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+    struct rlimit files;
+    if (!getrlimit(RLIMIT_NOFILE, &files)) files.rlim_cur = files.rlim_max, setrlimit(RLIMIT_NOFILE, &files);
     int epoll = epoll_create1(EPOLL_CLOEXEC);
     struct connection *all = calloc((size_t)connections, sizeof *all);
     if (!all) die("memory");
@@ -225,7 +256,7 @@ int main(int count, char **words) {
     struct epoll_event events[256];
     for (uint64_t time = begun, turn = 0; (time < end && answered < limit) || answered < issued; time = now_ns()) {
         if (time > begun + (uint64_t)(seconds * 1e9) + 60000000000u && !requests) break;
-        int wait = 1000;
+        struct timespec wait = {.tv_sec = 1};
         if (rate && time < end && issued < limit) {
             uint64_t due;
             while (issued < limit && (due = begun + issued * 1000000000u / rate) <= time && due < end) {
@@ -234,9 +265,11 @@ int main(int count, char **words) {
                 if (pipeline == 1 || c->count % (unsigned)pipeline == 0) flush(c, epoll);
             }
             for (int i = 0; pipeline > 1 && i < connections; i++) flush(&all[i], epoll);
-            wait = 0;
+            due = begun + issued * 1000000000u / rate;
+            uint64_t until = sleeps && due > now_ns() ? due - now_ns() : 0;
+            wait = (struct timespec){.tv_sec = (time_t)(until / 1000000000u), .tv_nsec = (long)(until % 1000000000u)};
         }
-        int ready = epoll_wait(epoll, events, 256, wait);
+        int ready = epoll_pwait2(epoll, events, 256, &wait, NULL);
         for (int i = 0; i < ready; i++) {
             struct connection *c = events[i].data.ptr;
             if (events[i].events & ~(uint32_t)EPOLLOUT) {

@@ -30,7 +30,7 @@ extension LogEngine {
             }
             return newest
         }
-        if let same = try version(numbered: before, namespace, key) { return try older(same, namespace, key) }
+        if let same = try version(namespace, key, numbered: before) { return try older(same, namespace, key) }
         var next = try version(at: slot.segment, slot.offset, namespace, key, slot.sequence)
         while let found = next, found.sequence >= before { next = try older(found, namespace, key) }
         return next
@@ -51,7 +51,7 @@ extension LogEngine {
     ) throws(LogError) -> Version? {
         // Numbers fall along a chain, so that it ends whatever the bytes say.
         guard version.previous != 0, version.previous < version.sequence else { return nil }
-        return try self.version(numbered: version.previous, namespace, key)
+        return try self.version(namespace, key, numbered: version.previous)
     }
 
     /// Copies the value of a version to where `valueLength` bytes of room are; a tombstone has none.
@@ -84,18 +84,19 @@ extension LogEngine {
         }
     }
 
-    // MARK: Inside
-
     /// A key's version by its number; nil if that number is not there any more, or another key's.
-    private mutating func version(
-        numbered sequence: UInt64, _ namespace: UInt32, _ key: UnsafeRawBufferPointer
+    public mutating func version(
+        _ namespace: UInt32, _ key: UnsafeRawBufferPointer, numbered sequence: UInt64
     ) throws(LogError) -> Version? {
+        _ = try readable(namespace)
         guard let (position, offset) = try locate(sequence) else { return nil }
         guard let header = try head(position, offset), header.sequence == sequence else {
             throw corrupt(position, offset)
         }
         return made(header, namespace, key, position, offset)
     }
+
+    // MARK: Inside
 
     /// A version by its place; nil if something else stands there.
     private mutating func version(

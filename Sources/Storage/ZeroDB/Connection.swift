@@ -58,8 +58,20 @@ struct Connection {
     private(set) var homeRole: UInt8
     /// The namespace to which it belongs (a socket of it, or an account that may use only it); 0: none.
     private(set) var boundNamespace: UInt32
+    /// Why the commands in its input are not executed now; one look tells whether there is a reason.
+    private(set) var stops: UInt8 = 0
     /// Its last command is answered later (a password is being derived); nothing is read or executed until then.
-    var isPaused = false
+    var isPaused: Bool {
+        get { stops & 1 != 0 }
+        set { stops = stops & ~1 | (newValue ? 1 : 0) }
+    }
+    /// Its first command is not done: `Server.longCommands` has it.
+    var isLong: Bool {
+        get { stops & 2 != 0 }
+        set { stops = stops & ~2 | (newValue ? 2 : 0) }
+    }
+    /// Memory that its command which is not done holds.
+    var longMemory = 0
     /// Bytes do not come by a plain `recv`: descriptors may be with them, or they are encrypted.
     var receivesSpecially = false
     /// OpenSSL's side of it; nil: it is not encrypted.
@@ -141,6 +153,8 @@ struct Connection {
         return zg_db_send(descriptor, output + outputStart, sendableOutput)
     }
 
+    /// Memory that it holds.
+    var memory: Int { inputCapacity + outputCapacity + longMemory }
     var isBound: Bool { boundNamespace != 0 }
     var waitingOutput: Int { outputEnd - outputStart }
     /// Bytes that may be sent now.

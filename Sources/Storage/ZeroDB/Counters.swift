@@ -28,6 +28,8 @@ struct Counters {
     var misses: UInt64 = 0
     /// How often a namespace had to wait because of its rates.
     var throttled: UInt64 = 0
+    /// How often a command was interrupted so that others could be looked at.
+    var yields: UInt64 = 0
 
     var commandsTotal: UInt64 { commands.reduce(0, +) }
 }

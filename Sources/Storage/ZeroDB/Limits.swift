@@ -23,22 +23,32 @@ enum Limits {
 
     // Costs are in units of about a nanosecond of the loop: a byte in or out is one.
 
-    /// What a scan costs beside each key: a table of the index is sorted.
-    static let scanCost = 100_000
     /// What a command costs beside its bytes.
     static let commandCost = 500
     /// What it costs to look after a connection at all: a receive and a send.
     static let visitCost = 7_000
     /// What a namespace gets in a round: a quarter of a millisecond, which others wait for it.
     static let quantumCost = 250_000
-    /// A turn while several namespaces have connections: about a millisecond.
-    static let turnCost = 1_000_000
+    /// A turn while several namespaces have connections: who comes waits for the rest of it at most.
+    static let turnCost = 250_000
+    /// Turns without a namespace after which it is served before those who are always there.
+    static let rareTurns: UInt64 = 2
+    /// What commands that are interrupted get of a turn while one namespace has all connections.
+    static let longCostAlone = 1_000_000
     /// A turn while one namespace has all connections: larger, because more writes share one sync.
     static let turnCostAlone = 8_000_000
     /// Bytes of one reply with many values.
     static let replyBytesMax = 64 << 20
-    /// Keys of one SCAN reply.
-    static let scanCountMax = 1000
+    /// Nanoseconds that a command with much to do is at work before others are looked at: a namespace's part of a round.
+    static let sliceNanoseconds: UInt64 = 250_000
+    /// Steps of such a command, and bytes of its reply, between two looks at the clock.
+    static let sliceSteps = 16
+    static let sliceBytes = 64 << 10
+    /// Entries of an index that a scan takes at once, and keys, ended ones included, that it looks at for them.
+    static let scanStep = 16
+    static let scanStepVisits = 128
+    /// Keys of one page of SCAN, KSCAN, RANGE, PREFIX.
+    static let scanCountMax = 10_000
     /// Keys of one SCANX reply, and records of the log that it looks at.
     static let writeOrderKeys = 500
     static let writeOrderVisits = 2000
@@ -78,8 +88,8 @@ enum Limits {
     static let lazySyncNanoseconds: UInt64 = 30_000_000_000
     /// Keys of one RANGE or PREFIX reply unless it says how many.
     static let rangeCount = 100
-    /// Keys that one such command looks at, ended ones included: less than a millisecond.
-    static let rangeVisits = 4096
+    /// Keys that one such command looks at, ended ones included, a step's more or less.
+    static let rangeVisits = 131_072
     /// Bytes of one such reply with values.
     static let rangeBytes = 1 << 20
 }

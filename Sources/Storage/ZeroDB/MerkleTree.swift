@@ -12,17 +12,38 @@ struct MerkleTree {
     let length: Int
     private var levels: [[Digest]]
 
+    /// Whether the levels above the leaves are there.
+    private(set) var isWhole = false
+
+    /// The tree of a value.
     init(_ value: UnsafeRawBufferPointer) {
-        length = value.count
-        var leaves: [Digest] = []
-        leaves.reserveCapacity(Self.leafCount(value.count))
+        self.init(length: value.count)
         for index in 0..<Self.leafCount(value.count) {
-            var hasher = SHA256Hasher()
-            hasher.update([0])
-            hasher.update(UnsafeRawBufferPointer(rebasing: value[Self.range(index, value.count)]))
-            leaves.append(hasher.finish())
+            add(UnsafeRawBufferPointer(rebasing: value[Self.range(index, value.count)]))
         }
-        levels = [leaves]
+        end()
+    }
+
+    /// A tree whose leaves are added one by one.
+    init(length: Int) {
+        self.length = length
+        levels = [[]]
+        levels[0].reserveCapacity(Self.leafCount(length))
+    }
+
+    /// The next leaf.
+    mutating func add(_ leaf: UnsafeRawBufferPointer) {
+        precondition(!isWhole && leaf.count <= Self.leafBytes)
+        var hasher = SHA256Hasher()
+        hasher.update([0])
+        hasher.update(leaf)
+        levels[0].append(hasher.finish())
+    }
+
+    /// All leaves are there: what is above them.
+    mutating func end() {
+        precondition(!isWhole && leafCount == Self.leafCount(length))
+        isWhole = true
         while let below = levels.last, below.count > 1 {
             var level: [Digest] = []
             for index in stride(from: 0, to: below.count - 1, by: 2) {

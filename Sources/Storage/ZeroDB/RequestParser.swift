@@ -108,19 +108,41 @@ struct RequestParser {
                 continue
             }
             guard found < capacity else { return .invalid("too many arguments") }
-            let quote = byte == 34 || byte == 39 ? byte : 0
-            if quote != 0 { at += 1 }
-            let first = at
-            while at < end {
-                let next = start.load(fromByteOffset: at, as: UInt8.self)
-                if quote != 0 ? next == quote : next <= 32 { break }
-                at += 1
-            }
-            if quote != 0 && at == end { return .invalid("unbalanced quotes in request") }
-            (arguments + found).initialize(to: Argument(base: UnsafeRawPointer(start + first), count: at - first))
+            guard let word = word(start, &at, end) else { return .invalid("unbalanced quotes in request") }
+            (arguments + found).initialize(to: word)
             found += 1
-            if quote != 0 { at += 1 }
         }
         return found == 0 ? .empty(bytes: end + 1) : .command(arguments: found, bytes: end + 1)
+    }
+
+    /// The word of a line at `at`, which moves behind it; nil if its quotes have no end.
+    private func word(_ start: UnsafeRawPointer, _ at: inout Int, _ end: Int) -> Argument? {
+        let byte = start.load(fromByteOffset: at, as: UInt8.self)
+        let quote = byte == 34 || byte == 39 ? byte : 0
+        if quote != 0 { at += 1 }
+        let first = at
+        while at < end {
+            let next = start.load(fromByteOffset: at, as: UInt8.self)
+            if quote != 0 ? next == quote : next <= 32 { break }
+            at += 1
+        }
+        if quote != 0 && at == end { return nil }
+        defer { if quote != 0 { at += 1 } }
+        return Argument(base: start + first, count: at - first)
+    }
+
+    /// The argument at `at`, which moves behind it, of a command that was found whole before.
+    func next(_ start: UnsafeRawPointer, _ at: inout Int, _ end: Int, isInline: Bool) -> Argument {
+        if isInline {
+            while at < end, start.load(fromByteOffset: at, as: UInt8.self) <= 32 { at += 1 }
+            guard at < end, let word = word(start, &at, end) else { preconditionFailure("a word is missing") }
+            return word
+        }
+        at += 1
+        guard let size = length(start, end, &at), size >= 0, at + size + 2 <= end else {
+            preconditionFailure("an argument is missing")
+        }
+        defer { at += size + 2 }
+        return Argument(base: start + at, count: size)
     }
 }

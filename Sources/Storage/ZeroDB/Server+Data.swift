@@ -154,21 +154,6 @@ extension Server {
 
     // MARK: Many keys
 
-    /// `MGET key…`
-    mutating func mget(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
-        var total = 0
-        for index in 1..<count {
-            let entry = try? engine.find(connection.pointee.namespace, arguments[index].bytes)
-            total += (entry?.valueLength ?? 0) + 16
-        }
-        guard total <= Limits.replyBytesMax else {
-            fail(connection, "ERR the reply would have \(total) bytes, the limit is \(Limits.replyBytesMax)")
-            return
-        }
-        connection.pointee.array(count - 1)
-        for index in 1..<count { put(connection, value: arguments[index]) }
-    }
-
     /// `MSET key value…`: all or nothing.
     mutating func mset(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
         guard count % 2 == 1 else {
@@ -204,98 +189,27 @@ extension Server {
         }
     }
 
-    /// `DEL key…`: how many there were.
-    mutating func delete(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
-        var deleted: UInt64 = 0
+    /// Ends a key for `DEL`; whether there was one.
+    mutating func remove(
+        _ connection: UnsafeMutablePointer<Connection>, _ key: Argument
+    ) throws(LogError) -> Bool {
+        markWrite(connection)
         do throws(LogError) {
-            markWrite(connection)
-            for index in 1..<count {
-                do throws(LogError) {
-                    try engine.delete(
-                        connection.pointee.namespace, arguments[index].bytes, epoch: connection.pointee.epoch, time: now
-                    )
-                    deleted += 1
-                } catch .absent { continue }
-            }
-            connection.pointee.integer(deleted)
-        } catch { fail(connection, error) }
+            try engine.delete(
+                connection.pointee.namespace, key.bytes, epoch: connection.pointee.epoch, time: now)
+            return true
+        } catch .absent { return false }
     }
 
-    /// `EXISTS key…`
-    mutating func exists(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
-        do throws(LogError) {
-            var present: UInt64 = 0
-            for index in 1..<count {
-                // Who asks wants to know whether it can be had: as for IFABSENT, what is known to be damaged is not there.
-                guard let entry = try engine.find(connection.pointee.namespace, arguments[index].bytes),
-                    !entry.isDamaged
-                else {
-                    missed(connection)
-                    continue
-                }
-                if entry.sequence >= engine.turnFirstSequence { markUncertain(connection) }
-                present += 1
-            }
-            connection.pointee.integer(present)
-        } catch { fail(connection, error) }
-    }
-
-    /// `SCAN cursor [MATCH pattern] [COUNT n]`
-    mutating func scan(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
-        guard let cursor = arguments[1].number else {
-            fail(connection, "ERR invalid cursor")
-            return
+    /// Whether there is a key, for `EXISTS`.
+    func isThere(_ connection: UnsafeMutablePointer<Connection>, _ key: Argument) throws(LogError) -> Bool {
+        // Who asks wants to know whether it can be had: as for IFABSENT, what is known to be damaged is not there.
+        guard let entry = try engine.find(connection.pointee.namespace, key.bytes), !entry.isDamaged else {
+            missed(connection)
+            return false
         }
-        var wanted = 10
-        var pattern: Argument?
-        var index = 2
-        while index + 1 < count {
-            if arguments[index].isWord("COUNT"), let number = arguments[index + 1].number, number > 0 {
-                wanted = Int(min(number, UInt64(Limits.scanCountMax)))
-            } else if arguments[index].isWord("MATCH") {
-                pattern = arguments[index + 1]
-            } else {
-                break
-            }
-            index += 2
-        }
-        guard index == count else {
-            fail(connection, "ERR syntax: SCAN cursor [MATCH pattern] [COUNT n]")
-            return
-        }
-        do throws(LogError) {
-            let namespace = connection.pointee.namespace
-            if engine.isOrdered(namespace) {
-                scanOrdered(connection, cursor, wanted, pattern)
-                return
-            }
-            let next = try engine.scan(namespace, from: cursor, count: wanted, into: &found)
-            extraCost += Limits.scanCost + found.count * 300
-            markUncertain(connection)
-            reply(connection, next, keys(namespace, pattern))
-        } catch { fail(connection, error) }
-    }
-
-    /// Keys of what a scan found; what cannot be read is left out and counted.
-    mutating func keys(_ namespace: UInt32, _ pattern: Argument?) -> [[UInt8]] {
-        var keys: [[UInt8]] = []
-        for entry in found {
-            do throws(LogError) { try engine.readKey(entry, namespace, into: keyBuffer) } catch {
-                counters.corruptReads += 1
-                continue
-            }
-            let key = UnsafeRawBufferPointer(start: keyBuffer, count: entry.keyLength)
-            if let pattern, !Pattern.matches(pattern.bytes, key) { continue }
-            keys.append([UInt8](key))
-        }
-        return keys
-    }
-
-    private func reply(_ connection: UnsafeMutablePointer<Connection>, _ next: UInt64, _ keys: [[UInt8]]) {
-        connection.pointee.array(2)
-        connection.pointee.bulk(String(next))
-        connection.pointee.array(keys.count)
-        for key in keys { connection.pointee.bulk(key) }
+        if entry.sequence >= engine.turnFirstSequence { markUncertain(connection) }
+        return true
     }
 
     /// `DBSIZE`

@@ -9,57 +9,112 @@ extension Server {
             fail(connection, "ERR syntax: HISTORY key [cursor]")
             return
         }
-        let key = arguments[1]
-        let start = connection.pointee.outputEnd
-        do throws(LogError) {
-            var before: UInt64?
-            if count == 3 {
-                guard let sequence = Self.sequence(historyCursor: arguments[2]), sequence < .max else {
-                    fail(connection, "ERR invalid cursor: HISTORY gives them")
-                    return
-                }
-                before = sequence + 1
-            }
-            guard let version = try engine.version(connection.pointee.namespace, key.bytes, before: before) else {
-                answerMissing(connection, count == 3 ? "ERR No more history" : "ERR Key not found")
-                return
-            }
-            noteVersion(connection, version)
-            connection.pointee.array(3)
-            if version.previous == 0 {
-                connection.pointee.null()
-            } else {
-                connection.pointee.bulk(Self.historyCursor(version.previous))
-            }
-            connection.pointee.bulk(String(version.time / 1_000_000_000))
-            try put(connection, version: version, of: key)
-        } catch {
-            connection.pointee.outputEnd = start
-            fail(connection, error)
-        }
+        var long = LongCommand(.history)
+        beginSlice(connection)
+        if !walk(connection, &long, count) { suspend(connection, long, from: 1, count) }
     }
 
     /// `GET key AT time`: the value as it was at a time: seconds since 1970, or with more than 11 digits milliseconds,
     /// more than 14 microseconds, more than 17 nanoseconds.
     mutating func getAt(_ connection: UnsafeMutablePointer<Connection>, _ text: Argument) {
-        guard let time = Self.nanoseconds(text) else {
-            fail(connection, "ERR a time is a number of seconds, milliseconds, microseconds or nanoseconds since 1970")
-            return
+        var long = LongCommand(.get)
+        beginSlice(connection)
+        if !walk(connection, at: text, &long) { suspend(connection, long, from: 1, 4) }
+    }
+
+    /// Goes down a key's history to the version that `HISTORY` is to answer; whether it is answered.
+    mutating func walk(
+        _ connection: UnsafeMutablePointer<Connection>, _ long: inout LongCommand, _ count: Int
+    ) -> Bool {
+        var cursor: UInt64?
+        if count == 3 {
+            cursor = Self.sequence(historyCursor: arguments[2])
+            guard cursor != nil, cursor != .max else {
+                fail(connection, "ERR invalid cursor: HISTORY gives them")
+                return true
+            }
         }
         let start = connection.pointee.outputEnd
         do throws(LogError) {
-            guard let version = try engine.version(connection.pointee.namespace, arguments[1].bytes, at: time) else {
-                if engine.turnHasWrites { markUncertain(connection) }
-                counters.misses += 1
-                connection.pointee.null()
-                return
+            let key = arguments[1]
+            var next: Version?
+            if let cursor, long.cursor == 0 {
+                next = try engine.version(connection.pointee.namespace, key.bytes, numbered: cursor)
             }
-            noteVersion(connection, version)
-            try put(connection, version: version, of: arguments[1])
+            if next == nil {
+                next = try step(connection, key, &long) { version in cursor.map { version.sequence > $0 } ?? false }
+            }
+            if long.cursor != 0 { return false }
+            try answer(connection, history: next, of: key, isNewest: count == 2)
         } catch {
             connection.pointee.outputEnd = start
             fail(connection, error)
         }
+        return true
+    }
+
+    /// Goes down a key's history to how it was at a time; whether it is answered.
+    mutating func walk(
+        _ connection: UnsafeMutablePointer<Connection>, at text: Argument, _ long: inout LongCommand
+    ) -> Bool {
+        guard let time = Self.nanoseconds(text) else {
+            fail(connection, "ERR a time is a number of seconds, milliseconds, microseconds or nanoseconds since 1970")
+            return true
+        }
+        let start = connection.pointee.outputEnd
+        do throws(LogError) {
+            let next = try step(connection, arguments[1], &long) { $0.time > time }
+            if long.cursor != 0 { return false }
+            if let next {
+                noteVersion(connection, next)
+                try put(connection, version: next, of: arguments[1])
+            } else {
+                if engine.turnHasWrites { markUncertain(connection) }
+                counters.misses += 1
+                connection.pointee.null()
+            }
+        } catch {
+            connection.pointee.outputEnd = start
+            fail(connection, error)
+        }
+        return true
+    }
+
+    /// Goes on down a key's history while the versions are newer than what is looked for. Where it has to stop before
+    /// it is there, the command's cursor has the number to which it came, otherwise 0.
+    private mutating func step(
+        _ connection: UnsafeMutablePointer<Connection>, _ key: Argument, _ long: inout LongCommand,
+        while isNewer: (Version) -> Bool
+    ) throws(LogError) -> Version? {
+        let namespace = connection.pointee.namespace
+        var next = try engine.version(namespace, key.bytes, before: long.cursor == 0 ? nil : long.cursor)
+        long.cursor = 0
+        while let found = next, isNewer(found) {
+            if isSliceOver(connection) {
+                long.cursor = found.sequence
+                return nil
+            }
+            next = try engine.older(found, namespace, key.bytes)
+        }
+        return next
+    }
+
+    private mutating func answer(
+        _ connection: UnsafeMutablePointer<Connection>, history found: Version?, of key: Argument, isNewest: Bool
+    ) throws(LogError) {
+        guard let version = found else {
+            answerMissing(connection, isNewest ? "ERR Key not found" : "ERR No more history")
+            return
+        }
+        noteVersion(connection, version)
+        connection.pointee.array(3)
+        if version.previous == 0 {
+            connection.pointee.null()
+        } else {
+            connection.pointee.bulk(Self.historyCursor(version.previous))
+        }
+        connection.pointee.bulk(String(version.time / 1_000_000_000))
+        try put(connection, version: version, of: key)
     }
 
     /// `KEYTIME key`: when its version was written, seconds since 1970; null if there is none.

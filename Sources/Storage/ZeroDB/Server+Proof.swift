@@ -55,53 +55,99 @@ extension Server {
     /// its number, its bytes and the hashes on the way to the root.
     mutating func proof(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
         let wantsRoot = count == 3 && arguments[2].isWord("ROOT")
-        var leaves: [Int] = []
-        if !wantsRoot {
-            for index in 2..<count {
+        beginSlice(connection)
+        do throws(LogError) {
+            // Whether all of it can be answered is known before any of it is.
+            var last: UInt64 = 0
+            for index in 2..<(wantsRoot ? 2 : count) {
                 guard let number = arguments[index].number, number <= UInt64(LogLimits.formatValueBytesMax) else {
                     fail(connection, "ERR syntax: PROOF key ROOT | PROOF key leaf…")
                     return
                 }
-                leaves.append(Int(number))
+                last = max(last, number)
             }
-        }
-        guard leaves.count * MerkleTree.leafBytes <= Limits.replyBytesMax else {
-            fail(connection, "ERR the reply would be larger than \(Limits.replyBytesMax) bytes")
-            return
-        }
-        do throws(LogError) {
             guard let length = try appendValue(connection, arguments[1]) else { return }
-            let value = [UInt8](
-                UnsafeRawBufferPointer(
-                    start: connection.pointee.output + connection.pointee.outputEnd + Self.valueOffset, count: length))
-            let tree = value.withUnsafeBytes { MerkleTree($0) }
-            guard leaves.allSatisfy({ $0 < tree.leafCount }) else {
-                fail(connection, "ERR the value has \(tree.leafCount) leaves")
+            guard wantsRoot || last < UInt64(MerkleTree.leafCount(length)) else {
+                fail(connection, "ERR the value has \(MerkleTree.leafCount(length)) leaves")
                 return
             }
-            reply(connection, tree, value, wantsRoot ? nil : leaves)
+            let place = connection.pointee.output + connection.pointee.outputEnd + Self.valueOffset
+            var long = LongCommand(.proof)
+            long.proof = ProofWork(UnsafeRawBufferPointer(start: place, count: length), wantsRoot: wantsRoot)
+            guard beginProof(connection, &long, leaves: count - 2) else {
+                suspend(connection, long, from: 2, count)
+                return
+            }
+            for index in 2..<(wantsRoot ? 2 : count) {
+                put(connection, long.proof, leaf: arguments[index])
+                if index + 1 < count, isSliceOver(connection) {
+                    suspend(connection, long, from: index + 1, count)
+                    return
+                }
+            }
         } catch { fail(connection, error) }
     }
 
-    private func reply(
-        _ connection: UnsafeMutablePointer<Connection>, _ tree: MerkleTree, _ value: [UInt8], _ leaves: [Int]?
-    ) {
-        connection.pointee.array(leaves == nil ? 3 : 4)
-        connection.pointee.bulk(tree.root.bytes)
-        connection.pointee.integer(UInt64(tree.leafCount))
-        connection.pointee.integer(UInt64(tree.length))
-        guard let leaves else { return }
-        connection.pointee.array(leaves.count)
-        for leaf in leaves {
-            connection.pointee.array(3)
-            connection.pointee.integer(UInt64(leaf))
-            value.withUnsafeBytes { bytes in
-                connection.pointee.bulk(
-                    UnsafeRawBufferPointer(rebasing: bytes[MerkleTree.range(leaf, value.count)]))
-            }
-            let path = tree.path(leaf)
-            connection.pointee.array(path.count)
-            for digest in path { connection.pointee.bulk(digest.bytes) }
+    /// Goes on with a proof; whether it is done.
+    mutating func proveLeft(_ connection: UnsafeMutablePointer<Connection>, _ long: inout LongCommand) -> Bool {
+        guard beginProof(connection, &long, leaves: long.arguments) else { return false }
+        while long.arguments > 0 {
+            let leaf = takeArgument(connection, &long)
+            if long.proof?.wantsRoot == false { put(connection, long.proof, leaf: leaf) }
+            if long.arguments > 0, isSliceOver(connection) { return false }
+        }
+        return true
+    }
+
+    /// Hashes the leaves, in as many parts as it takes; then begins the reply. Whether it has begun.
+    private mutating func beginProof(
+        _ connection: UnsafeMutablePointer<Connection>, _ long: inout LongCommand, leaves: Int
+    ) -> Bool {
+        guard var work = long.proof, !work.tree.isWhole else { return true }
+        // The only reference, so that nothing is copied.
+        long.proof = nil
+        defer { long.proof = work }
+        while work.tree.leafCount < MerkleTree.leafCount(work.value.count) {
+            work.addLeaf()
+            if isSliceOver(connection) { return false }
+        }
+        work.tree.end()
+        connection.pointee.array(work.wantsRoot ? 3 : 4)
+        connection.pointee.bulk(work.tree.root.bytes)
+        connection.pointee.integer(UInt64(work.tree.leafCount))
+        connection.pointee.integer(UInt64(work.value.count))
+        if !work.wantsRoot { connection.pointee.array(leaves) }
+        return true
+    }
+
+    private func put(_ connection: UnsafeMutablePointer<Connection>, _ proof: ProofWork?, leaf text: Argument) {
+        guard let proof, let leaf = text.number.map({ Int($0) }) else { return }
+        connection.pointee.array(3)
+        connection.pointee.integer(UInt64(leaf))
+        proof.value.withUnsafeBytes { bytes in
+            connection.pointee.bulk(
+                UnsafeRawBufferPointer(rebasing: bytes[MerkleTree.range(leaf, proof.value.count)]))
+        }
+        let path = proof.tree.path(leaf)
+        connection.pointee.array(path.count)
+        for digest in path { connection.pointee.bulk(digest.bytes) }
+    }
+}
+
+/// A value of which something is proved, and its hashes as far as they are made.
+struct ProofWork {
+    let value: [UInt8]
+    let wantsRoot: Bool
+    fileprivate(set) var tree: MerkleTree
+
+    init(_ value: UnsafeRawBufferPointer, wantsRoot: Bool) {
+        (self.value, self.wantsRoot) = ([UInt8](value), wantsRoot)
+        tree = MerkleTree(length: value.count)
+    }
+
+    fileprivate mutating func addLeaf() {
+        value.withUnsafeBytes {
+            tree.add(UnsafeRawBufferPointer(rebasing: $0[MerkleTree.range(tree.leafCount, $0.count)]))
         }
     }
 }

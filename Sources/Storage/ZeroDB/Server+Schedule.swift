@@ -87,12 +87,21 @@ extension Server {
             tenant.pointee.first = descriptor
         }
         tenant.pointee.last = descriptor
-        if !tenant.pointee.isInRing && !tenant.pointee.isAsleep { enterRing(id) }
+        if !tenant.pointee.isInRing && !tenant.pointee.isAsleep {
+            // Who was not served lately goes before those who always have something to do, if it owes nothing.
+            let isRare = counters.turns &- tenant.pointee.servedTurn > Limits.rareTurns
+            enterRing(id, isFirst: isRare && tenant.pointee.deficit >= 0)
+        }
     }
 
-    private mutating func enterRing(_ id: UInt32) {
+    private mutating func enterRing(_ id: UInt32, isFirst: Bool = false) {
         let tenant = tenants + Int(id)
         tenant.pointee.isInRing = true
+        if isFirst, ringFirst != .max {
+            tenant.pointee.next = ringFirst
+            ringFirst = id
+            return
+        }
         tenant.pointee.next = .max
         if ringLast != .max { tenants[Int(ringLast)].next = id } else { ringFirst = id }
         ringLast = id
@@ -143,11 +152,15 @@ extension Server {
         if !sleepers.isEmpty { wake() }
         // Alone, a namespace may make a turn longer: more writes share a sync. A sync that takes long may be shared by more.
         var work = tenantsConnected > 1 ? max(Limits.turnCost, Int(lastSyncTook)) : Limits.turnCostAlone
-        while ringFirst != .max, work > 0 {
+        longSpent = 0
+        // Commands with much to do are interrupted for those who come, who have to be looked at for that.
+        let longMax = tenantsConnected > 1 ? Int(Limits.sliceNanoseconds) : Limits.longCostAlone
+        while ringFirst != .max, work > 0, longSpent < longMax {
             let id = leaveRing()
             let tenant = tenants + Int(id)
+            tenant.pointee.servedTurn = counters.turns
             tenant.pointee.deficit += Limits.quantumCost
-            while tenant.pointee.deficit > 0, work > 0, tenant.pointee.first >= 0 {
+            while tenant.pointee.deficit > 0, work > 0, longSpent < longMax, tenant.pointee.first >= 0 {
                 if tenant.pointee.isLimited, !mayWork(id) { break }
                 guard let connection = dequeue(tenant) else { break }
                 // The table of tenants may move while a command is executed.
@@ -273,12 +286,13 @@ extension Server {
     private mutating func execute(
         _ connection: UnsafeMutablePointer<Connection>, _ limit: Int, _ used: inout Int
     ) -> Stop {
+        if connection.pointee.stops != 0, let stop = continued(connection, limit, &used) { return stop }
         var spent = 0
         // How far the input was looked at; nothing before the first command, which is wanted at once.
         var looked = Int.max
         defer { used += spent }
         while connection.pointee.inputStart < connection.pointee.inputEnd, !connection.pointee.isClosing {
-            if connection.pointee.isPaused { return .paused }
+            if connection.pointee.stops != 0 { return connection.pointee.isPaused ? .paused : .limit }
             if spent >= limit { return .limit }
             if connection.pointee.waitingOutput > Limits.outputBytes {
                 connection.pointee.isHeld = true
@@ -310,7 +324,24 @@ extension Server {
                 connection.pointee.inputStart = connection.pointee.inputEnd
             }
         }
-        return connection.pointee.isPaused ? .paused : .drained
+        if connection.pointee.stops == 0 { return .drained }
+        return connection.pointee.isPaused ? .paused : .limit
+    }
+
+    /// Goes on with a connection's command that is not done; nil if it is, and the connection may go on as well.
+    @inline(never)
+    private mutating func continued(
+        _ connection: UnsafeMutablePointer<Connection>, _ limit: Int, _ used: inout Int
+    ) -> Stop? {
+        if connection.pointee.isPaused { return .paused }
+        guard connection.pointee.isLong else { return nil }
+        if connection.pointee.waitingOutput > Limits.outputBytes {
+            connection.pointee.isHeld = true
+            return .held
+        }
+        let cost = goOn(connection)
+        used += cost
+        return connection.pointee.isLong || cost >= limit ? .limit : nil
     }
 
     /// Takes a command from its namespace's rates; true if there is nothing left.

@@ -133,6 +133,8 @@ extension Server {
             return
         }
         connection.pointee.array(transaction.commands.count)
+        maySuspend = false
+        defer { maySuspend = true }
         if let why = run(connection, transaction) {
             engine.abortBatch()
             connection.pointee.outputEnd = start

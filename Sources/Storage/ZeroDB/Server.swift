@@ -86,6 +86,15 @@ struct Server: ~Copyable {
     var found: [Entry] = []
     var page = KeyPage()
     var scanCursors = ScanCursors()
+    /// Commands that are not done, by their connections' descriptors.
+    var longCommands: [Int32: LongCommand] = [:]
+    var slice = Slice()
+    /// Nanoseconds of this turn that went into such commands.
+    var longSpent = 0
+    /// Whether a command may be interrupted: not in a transaction.
+    var maySuspend = true
+    /// Memory for the next page of keys.
+    var spareBody = ReplyBody()
     /// What connections said since MULTI or WATCH, by descriptor.
     var transactions: [Int32: Transaction] = [:]
     let keyBuffer: UnsafeMutableRawPointer
@@ -146,6 +155,7 @@ struct Server: ~Copyable {
         connections.deallocate()
         tenants.deallocate()
         keyBuffer.deallocate()
+        spareBody.base?.deallocate()
         places.deallocate()
         arguments.deallocate()
         table.free()
@@ -382,6 +392,7 @@ struct Server: ~Copyable {
         connections[Int(descriptor)] = nil
         names[descriptor] = nil
         transactions[descriptor] = nil
+        dropLongCommand(connection)
         gate.forget(descriptor)
         connectionCount -= 1
         connection.pointee.free()

@@ -15,6 +15,8 @@ struct Tenant {
     var isLimited = false
     /// What it may still use in this round; below zero it pays back what a large command took.
     var deficit = 0
+    /// The turn of the loop in which it was served last.
+    var servedTurn: UInt64 = 0
     var connections = 0
     var connectionsMax = Limits.namespaceConnectionsMax
     /// Nanoseconds until a write has to be on stable storage: 0 before it is answered, `max` when the kernel likes.

@@ -110,6 +110,7 @@ extension Server {
         metric("clients_evicted_slow_total", "counter", counters.evictedSlow)
         metric("clients_evicted_memory_total", "counter", counters.evictedMemory)
         metric("clients_refused_total", "counter", counters.refused)
+        metric("yields_total", "counter", counters.yields)
         metric("reads_ahead_total", "counter", counters.readsAhead)
         metric("settings_reloads_total", "counter", counters.reloads)
         metric("hooks_started_total", "counter", operations.hooks.started)

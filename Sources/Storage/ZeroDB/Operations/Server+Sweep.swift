@@ -25,7 +25,7 @@ extension Server {
                 evict(connection, why)
                 continue
             }
-            let bytes = connection.pointee.inputCapacity + connection.pointee.outputCapacity
+            let bytes = connection.pointee.memory
             held += bytes
             if bytes > largest.bytes { largest = (descriptor, bytes) }
         }
@@ -44,7 +44,7 @@ extension Server {
         var largest: (descriptor: Int, bytes: Int) = (-1, 0)
         for descriptor in 0...operations.descriptorMax {
             guard let connection = connections[descriptor] else { continue }
-            let bytes = connection.pointee.inputCapacity + connection.pointee.outputCapacity
+            let bytes = connection.pointee.memory
             if bytes > largest.bytes { largest = (descriptor, bytes) }
         }
         return largest
@@ -67,7 +67,7 @@ extension Server {
             return .handshake
         }
         // Who waits for an answer of ours is not idle.
-        if settings.limits.idleSeconds > 0, !connection.pointee.isPaused,
+        if settings.limits.idleSeconds > 0, connection.pointee.stops == 0,
             quiet > settings.limits.idleSeconds * 1_000_000_000
         {
             return .idle
@@ -86,7 +86,7 @@ extension Server {
             "client=\(connection.pointee.id) reason=\(why.rawValue) waiting_output=\(connection.pointee.waitingOutput) "
                 + "input=\(connection.pointee.inputEnd - connection.pointee.inputStart)")
         // Behind a reply that is half sent an error would be read as part of it.
-        if connection.pointee.waitingOutput == 0, connection.pointee.tls == nil {
+        if connection.pointee.waitingOutput == 0, connection.pointee.tls == nil, !connection.pointee.isLong {
             let text = Array("-ERR closed: \(Self.sentence(why))\r\n".utf8)
             _ = text.withUnsafeBytes { zg_db_send(connection.pointee.descriptor, $0.baseAddress, $0.count) }
         }

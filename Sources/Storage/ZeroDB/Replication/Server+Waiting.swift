@@ -48,7 +48,9 @@ extension Server {
         guard replicas.confirmed(by: settings.replicasRequired) < last else { return }
         for descriptor in touched {
             guard let connection = connections[Int(descriptor)], connection.pointee.uncertain >= 0,
-                connection.pointee.heldFrom < 0, !connection.pointee.isClosing
+                connection.pointee.heldFrom < 0, !connection.pointee.isClosing,
+                // A command that is not done may have nothing yet to be held back.
+                connection.pointee.uncertain < connection.pointee.outputEnd
             else { continue }
             connection.pointee.heldFrom = connection.pointee.uncertain
             connection.pointee.isPaused = true
