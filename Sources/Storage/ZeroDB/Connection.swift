@@ -74,6 +74,8 @@ struct Connection {
     var longMemory = 0
     /// Bytes do not come by a plain `recv`: descriptors may be with them, or they are encrypted.
     var receivesSpecially = false
+    /// Its last receive may have ended before there was no more: behind a descriptor, or with a part of a TLS record.
+    var readsShort = false
     /// OpenSSL's side of it; nil: it is not encrypted.
     var tls: OpaquePointer?
     /// When it said something last, and when it took something last.

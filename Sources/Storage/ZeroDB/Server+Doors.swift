@@ -9,21 +9,16 @@ import LogEngine
 extension Server {
     /// Reads like `zg_db_receive`, and keeps a descriptor that came with the bytes for the next `LISTEN`.
     mutating func receiveWithDescriptor(_ connection: UnsafeMutablePointer<Connection>, _ room: Int) -> Int {
-        var descriptors: (Int32, Int32) = (-1, -1)
-        var count = 0
-        let got = withUnsafeMutablePointer(to: &descriptors) { pair in
-            pair.withMemoryRebound(to: Int32.self, capacity: 2) { list in
-                zg_receive(
-                    connection.pointee.descriptor, connection.pointee.input + connection.pointee.inputEnd, room, list,
-                    2,
-                    &count)
-            }
-        }
-        if count > 0 {
+        var descriptor: Int32 = -1
+        var stopped: Int32 = 0
+        let got = zg_db_receive_passed(
+            connection.pointee.descriptor, connection.pointee.input + connection.pointee.inputEnd, room, &descriptor,
+            &stopped)
+        connection.pointee.readsShort = stopped != 0
+        if descriptor >= 0 {
             drop(connection)
-            connection.pointee.received = descriptors.0
+            connection.pointee.received = descriptor
         }
-        if count > 1 { _ = Glibc.close(descriptors.1) }
         return got
     }
 

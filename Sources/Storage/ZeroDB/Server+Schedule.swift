@@ -245,9 +245,8 @@ extension Server {
     private mutating func receive(_ connection: UnsafeMutablePointer<Connection>) -> Int {
         connection.pointee.reserveInput(2048)
         let room = min(connection.pointee.inputCapacity - connection.pointee.inputEnd, Limits.readBytes)
-        let isSpecial = connection.pointee.receivesSpecially
         let got =
-            isSpecial
+            connection.pointee.receivesSpecially
             ? receiveSpecially(connection, room)
             : zg_db_receive(
                 connection.pointee.descriptor, connection.pointee.input + connection.pointee.inputEnd, room)
@@ -265,7 +264,9 @@ extension Server {
         connection.pointee.activeAt = monotonic
         connection.pointee.inputEnd += got
         // epoll tells about each arrival once; less than asked for means that there is no more, unless the end is there.
-        if got < room, !connection.pointee.hasPeerClosed, !isSpecial { connection.pointee.mayRead = false }
+        if got < room, !connection.pointee.hasPeerClosed, !connection.pointee.readsShort {
+            connection.pointee.mayRead = false
+        }
         return got / 4
     }
 

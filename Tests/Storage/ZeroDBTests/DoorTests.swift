@@ -84,6 +84,39 @@ import Testing
         #expect(try descriptors() == before)
     }
 
+    @Test("bytes behind a descriptor are read, although the kernel ends a receive there and tells of them once")
+    func behind() throws {
+        let instance = try Instance()
+        let connection = zg_unix_connect(instance.socket)
+        try #require(connection >= 0)
+        defer { close(connection) }
+        let (descriptor, _) = try listener()
+        defer { close(descriptor) }
+        func send(_ text: String, _ descriptors: [Int32] = []) -> Int {
+            let bytes = Array(text.utf8)
+            return zg_send(connection, bytes, bytes.count, descriptors, descriptors.count)
+        }
+        func replies(_ wanted: Int) -> String {
+            var found: [UInt8] = []
+            var buffer = [UInt8](repeating: 0, count: 4096)
+            while found.count < wanted, zg_poll(connection, UInt32(ZG_READABLE), 5000) > 0 {
+                let count = read(connection, &buffer, buffer.count)
+                if count <= 0 { break }
+                found += buffer.prefix(count)
+            }
+            return String(decoding: found, as: UTF8.self)
+        }
+        #expect(send("PING\r\n") == 6)
+        #expect(replies(7) == "+PONG\r\n")
+        // All of it is there when the server looks, so that it is told once.
+        _ = Glibc.kill(instance.pid, SIGSTOP)
+        #expect(send("ECHO a\r\n") == 8)
+        #expect(send("LISTEN default x\r\n", [descriptor]) == 18)
+        #expect(send("ECHO b\r\n") == 8)
+        _ = Glibc.kill(instance.pid, SIGCONT)
+        #expect(replies(19) == "$1\r\na\r\n+OK\r\n$1\r\nb\r\n")
+    }
+
     @Test("an account that administrates is named by its uid")
     func admins() throws {
         let settings = try Settings(arguments: ["--data", "/x", "--admin", "64104", "--admin=64105"])

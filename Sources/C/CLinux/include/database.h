@@ -13,6 +13,9 @@ int zg_db_read(int fd, uint64_t offset, void *first, size_t first_length, void *
 int zg_db_write(int fd, uint64_t offset, const void *bytes, size_t length);
 /// One recv, without descriptors: bytes, 0 at the end of the stream, or -EAGAIN.
 ssize_t zg_db_receive(int fd, void *bytes, size_t length);
+/// One recv with a descriptor, if one came; more are closed. `stopped`: descriptors came, so that there may be more bytes behind
+/// what was returned although it is less than asked for. `descriptor` is left alone if none came.
+ssize_t zg_db_receive_passed(int fd, void *bytes, size_t length, int *descriptor, int *stopped);
 /// One send: bytes that went, or -EAGAIN.
 ssize_t zg_db_send(int fd, const void *bytes, size_t length);
 /// TCP_NODELAY; harmless on other sockets.

@@ -12,7 +12,10 @@ extension Server {
     /// What `recv` is to other connections.
     @inline(never)
     mutating func receiveSpecially(_ connection: UnsafeMutablePointer<Connection>, _ room: Int) -> Int {
-        if let tls = connection.pointee.tls { return receiveEncrypted(connection, tls) }
+        if let tls = connection.pointee.tls {
+            connection.pointee.readsShort = true
+            return receiveEncrypted(connection, tls)
+        }
         return receiveWithDescriptor(connection, room)
     }
 
