@@ -158,8 +158,17 @@ extension Server {
     mutating func mget(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
         var total = 0
         for index in 1..<count {
-            let entry = try? engine.find(connection.pointee.namespace, arguments[index].bytes)
-            total += (entry?.valueLength ?? 0) + 16
+            do throws(LogError) {
+                total += (try engine.find(connection.pointee.namespace, arguments[index].bytes)?.valueLength ?? 0) + 16
+            } catch {
+                switch error {
+                case .noNamespace, .frozen, .namespaceUnsupported:
+                    // It refuses all keys: one error, not one for each.
+                    fail(connection, error)
+                    return
+                default: total += 160
+                }
+            }
         }
         guard total <= Limits.replyBytesMax else {
             fail(connection, "ERR the reply would have \(total) bytes, the limit is \(Limits.replyBytesMax)")

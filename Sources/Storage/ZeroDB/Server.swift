@@ -229,7 +229,13 @@ struct Server: ~Copyable {
             if event.events & UInt32(ZG_WRITABLE) != 0 { touch(connection) }
             if event.events & ~UInt32(ZG_WRITABLE) != 0 {
                 connection.pointee.mayRead = true
-                if event.events & ~UInt32(ZG_WRITABLE | ZG_READABLE) != 0 { connection.pointee.hasPeerClosed = true }
+                if event.events & ~UInt32(ZG_WRITABLE | ZG_READABLE) != 0 {
+                    connection.pointee.hasPeerClosed = true
+                    if connection.pointee.isPaused, isWaiting(connection) {
+                        close(connection)
+                        return
+                    }
+                }
                 enqueue(connection)
             }
         } else if event.token == Self.signalToken {
@@ -378,6 +384,7 @@ struct Server: ~Copyable {
         let descriptor = connection.pointee.descriptor
         detach(connection)
         if isObserved { stopObserving(connection) }
+        stopWaiting(connection)
         connections[Int(descriptor)] = nil
         names[descriptor] = nil
         transactions[descriptor] = nil
