@@ -135,7 +135,8 @@ def run(server, seed, seconds):
 def main():
     seconds = float(sys.argv[1])
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else time.time_ns()
-    server = Server("--sync", "none")
+    # Hard disks look at what connections have sent before it is received.
+    server = Server("--sync", "none", "--profile", "hdd" if seed % 2 else "ssd")
     try:
         rounds = run(server, seed, seconds)
         status = server.end()
