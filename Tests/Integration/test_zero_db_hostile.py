@@ -77,6 +77,7 @@ def test_who_always_lags_a_little_keeps_a_small_buffer(server):
     (b"*2\r\n$4\r\nECHO\r\n$-1\r\n", b"-ERR Protocol error: invalid bulk length"),
     (b"*2\r\n$4\r\nECHO\r\n:1\r\n", b"-ERR Protocol error: expected '$'"),
     (b"*x\r\n", b"-ERR Protocol error: invalid length"),
+    (b"x" * 65537 + b"\r\n", b"-ERR Protocol error: a line without a count has at most 65536 bytes"),
     (b"x" * 70000, b"-ERR Protocol error: a line without a count has at most 65536 bytes"),
     (b"ECHO \"a\r\n", b"-ERR Protocol error: unbalanced quotes in request"),
     (b"ECHO \"a\"b\r\n", b"-ERR Protocol error: unbalanced quotes in request"),

@@ -14,13 +14,18 @@ enum Request {
 struct RequestParser {
     let arguments: UnsafeMutablePointer<Argument>
     let capacity = Limits.argumentsMax
+    /// What stood in quotes in the line that was read last.
+    let words: UnsafeMutableRawPointer
 
     // With the numbers of `Limits`; a test compares them.
     static let tooManyArguments: StaticString = "a command has at most 16384 arguments"
     static let tooManyBytes: StaticString = "a command has at most 67108864 bytes"
     static let lineTooLong: StaticString = "a line without a count has at most 65536 bytes"
 
-    init() { arguments = .allocate(capacity: Limits.argumentsMax) }
+    init() {
+        arguments = .allocate(capacity: Limits.argumentsMax)
+        words = .allocate(byteCount: Limits.inlineBytesMax, alignment: 16)
+    }
 
     @inline(__always)
     func parse(_ start: UnsafeMutableRawPointer, _ count: Int) -> Request {
@@ -102,9 +107,8 @@ struct RequestParser {
     private func inline(_ start: UnsafeMutableRawPointer, _ count: Int) -> Request {
         var end = 0
         while end < count, start.load(fromByteOffset: end, as: UInt8.self) != 10 { end += 1 }
-        guard end < count else {
-            return count > Limits.inlineBytesMax ? .invalid(Self.lineTooLong) : .incomplete(more: 1)
-        }
+        guard end <= Limits.inlineBytesMax else { return .invalid(Self.lineTooLong) }
+        guard end < count else { return .incomplete(more: 1) }
         var found = 0
         var at = 0
         while at < end {
@@ -114,38 +118,36 @@ struct RequestParser {
                 continue
             }
             guard found < capacity else { return .invalid(Self.tooManyArguments) }
-            let word: Argument?
-            if byte == 34 || byte == 39 {
-                word = quoted(start, &at, end)
-            } else {
-                let first = at
-                while at < end, start.load(fromByteOffset: at, as: UInt8.self) > 32 { at += 1 }
-                word = Argument(base: UnsafeRawPointer(start + first), count: at - first)
-            }
-            guard let word else { return .invalid("unbalanced quotes in request") }
+            guard let word = word(start, &at, end) else { return .invalid("unbalanced quotes in request") }
             (arguments + found).initialize(to: word)
             found += 1
         }
         return found == 0 ? .empty(bytes: end + 1) : .command(arguments: found, bytes: end + 1)
     }
 
-    /// A word in quotes, from its first one on; `at` moves behind the last one, where a space or the end has to be. Between
-    /// double quotes `\n`, `\r`, `\t`, `\a`, `\b` and `\xHH` mean what they mean in C, between single ones only `\'` is
-    /// something else than it looks. The word is written over what it was made of, which is never shorter.
-    private func quoted(_ start: UnsafeMutableRawPointer, _ at: inout Int, _ end: Int) -> Argument? {
+    /// The word of a line at `at`, which moves behind it; nil if its quotes have no end, or no space behind that. Between double quotes `\n`, `\r`, `\t`,
+    /// `\a`, `\b` and `\xHH` mean what they mean in C, between single ones only `\'` is something else than it looks. What stood in quotes is
+    /// in `words` until the next line is read: the line itself stays as it is.
+    private func word(_ start: UnsafeRawPointer, _ at: inout Int, _ end: Int) -> Argument? {
         let quote = start.load(fromByteOffset: at, as: UInt8.self)
-        let first = at + 1
+        guard quote == 34 || quote == 39 else {
+            let first = at
+            while at < end, start.load(fromByteOffset: at, as: UInt8.self) > 32 { at += 1 }
+            return Argument(base: start + first, count: at - first)
+        }
+        at += 1
+        // Where it stands in the line, so that no word is in another's place.
+        let first = at
         var written = first
-        at = first
         while at < end {
             var byte = start.load(fromByteOffset: at, as: UInt8.self)
             at += 1
             if byte == quote {
                 guard at == end || start.load(fromByteOffset: at, as: UInt8.self) <= 32 else { return nil }
-                return Argument(base: UnsafeRawPointer(start + first), count: written - first)
+                return Argument(base: words + first, count: written - first)
             }
             if byte == UInt8(ascii: "\\"), at < end { byte = escaped(start, &at, end, quote) }
-            start.storeBytes(of: byte, toByteOffset: written, as: UInt8.self)
+            words.storeBytes(of: byte, toByteOffset: written, as: UInt8.self)
             written += 1
         }
         return nil

@@ -148,6 +148,7 @@ struct Server: ~Copyable {
         keyBuffer.deallocate()
         places.deallocate()
         arguments.deallocate()
+        parser.words.deallocate()
         table.free()
         readAhead?.free()
     }

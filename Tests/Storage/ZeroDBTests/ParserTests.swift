@@ -11,6 +11,7 @@ struct ParserTests {
         defer {
             buffer.deallocate()
             parser.arguments.deallocate()
+            parser.words.deallocate()
         }
         text.withUnsafeBytes { if let base = $0.baseAddress { buffer.copyMemory(from: base, byteCount: $0.count) } }
         let request = parser.parse(buffer, text.count)
