@@ -76,7 +76,8 @@ def counter(grid):
 def test_the_example(shared):
     shared.image("examples/redis", "redis")
     path = shared.contract((grids.ROOT / "Examples/zdb.yaml").read_text(), "zdb.yaml")
-    shared.zero("deploy", path, "--yes", *secret(shared))
+    # Nobody gives a password: it derives from the identity's words.
+    shared.zero("deploy", path, "--yes")
     try:
         wait_for("it counts", lambda: "2" in shared.zero("logs", "-w", "client", "counter").stdout.split(), 10)
         assert usage(shared)["entries"] == 1
@@ -84,8 +85,11 @@ def test_the_example(shared):
         assert "no changes" in shared.zero("plan", path).stdout
         rows = [line.split()[:3] for line in shared.zero("list").stdout.splitlines()]
         assert any("counter" in row for row in rows)
+        password = shared.zero("identity", "password", "counter", "index-password").stdout.strip()
+        assert len(password) == 40 and "PONG" in ask(shared, "ping", password=password)
+        assert "WRONGPASS" in ask(shared, "ping", password=password[::-1])
         # The password is sealed in the contract, and in clear in no file of the node.
-        found = subprocess.run(["grep", "-rl", PASSWORD, str(shared.state)], capture_output=True, text=True).stdout
+        found = subprocess.run(["grep", "-rl", password, str(shared.state)], capture_output=True, text=True).stdout
         assert found == ""
     finally:
         assert shared.zero("delete", "counter", "--yes").returncode == 0

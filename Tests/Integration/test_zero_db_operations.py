@@ -618,6 +618,15 @@ def test_tls_asks_for_certificates_and_maps_their_names():
         admin = server.admin()
         admin("SELECT", "photos")
         assert admin("GET", "k") == b"v"
+    # A namespace that nobody was in yet, with a number behind the tables' first size (for AddressSanitizer).
+    others = [word for number in range(30) for word in ("--tls-allow", f"other{number}=n{number}")]
+    with secure("--tls-client-ca", "@ca.pem", *others, "--tls-allow", "alice=photos") as server:
+        server.start()
+        client = tls(server, "alice")
+        assert client("SET", "k", "v") == "OK"
+        admin = server.admin()
+        assert admin("NSSET", "photos", "connections", 1) == "OK"
+        assert tls(server, "alice").refused("PING").startswith("MAXCLIENTS")
     with Server(start=False) as server:
         certificates(server.folder)
         for words in [["--tls-port", "1"], ["--tls-port", "1", "--tls-cert", "@ca.pem", "--tls-key", "@server.key"],

@@ -126,6 +126,16 @@ enum CommandTable {
                 ],
                 examples: [Example("zero identity recover alice", "asks for the words")]),
             CommandSpec(
+                "password", "show the password of a zdb that was given none",
+                discussion: """
+                    A zdb's password that no deploy was given a value for follows from the recovery words, the contract's name and the
+                    secret's. One that was given (--secret) is not shown here: it is whatever was given.
+                    """,
+                arguments: [
+                    ArgumentSpec("contract", "the contract's name"), ArgumentSpec("secret", "the secret's name in it"),
+                ],
+                examples: [Example("zero identity password counter index-password", "for redis-cli -a")]),
+            CommandSpec(
                 "key", "keys that act for an identity",
                 examples: [Example("zero identity key list", "which act for you")],
                 subcommands: [

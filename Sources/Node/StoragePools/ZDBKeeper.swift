@@ -199,7 +199,7 @@ public final class ZDBKeeper: Sendable {
     private func information(_ id: String) throws -> [String: String]? {
         let reply = try exchange(store, [Array("NSINFO".utf8), Array(id.utf8)])
         if let failure = reply.failure {
-            if failure.message.contains("no such namespace") { return nil }
+            if failure.code == "NONS" { return nil }
             throw StorageError.refused(id, failure.code, failure.message)
         }
         var values: [String: String] = [:]

@@ -129,15 +129,6 @@ enum Command: UInt8, CaseIterable {
         default: Role.readOnly
         }
     }
-
-    var firstKey: Int {
-        switch self {
-        case .setx, .check, .keytime, .keycur, .history, .get, .set, .mget, .mset, .del, .exists, .length, .keyseq,
-            .getseq, .proof, .watch:
-            1
-        default: 0
-        }
-    }
 }
 
 /// From names to commands: an open table of 256 places, keyed by the name's bytes in upper case.

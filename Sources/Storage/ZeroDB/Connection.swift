@@ -213,7 +213,18 @@ struct Connection {
                 outputCapacity = Limits.bufferBytes
                 output = .allocate(byteCount: outputCapacity, alignment: 16)
             }
+        } else if outputStart > Limits.bufferKeptBytes, outputStart > waitingOutput {
+            dropSent()
         }
+    }
+
+    /// Between turns: who always has something waiting would else grow its buffer by all that it ever took.
+    private mutating func dropSent() {
+        let count = waitingOutput
+        output.copyMemory(from: output + outputStart, byteCount: count)
+        if heldFrom >= 0 { heldFrom -= outputStart }
+        if uncertain >= 0 { uncertain -= outputStart }
+        (outputStart, outputEnd) = (0, count)
     }
 
     // MARK: Replies

@@ -4,6 +4,8 @@ enum Limits {
     static let connectionsMax = 20_000
     /// Arguments of one command: a batch of this many keys already takes milliseconds.
     static let argumentsMax = 16_384
+    /// Arguments of all commands of one transaction: each takes memory beside its bytes, an empty one too.
+    static let transactionArgumentsMax = 65_536
     /// Bytes of one command, so that one client cannot take the memory of all.
     static let commandBytesMax = 64 << 20
     /// A line without arguments counts (`PING\r\n`) is typed by a person.
@@ -14,6 +16,10 @@ enum Limits {
     static let bufferKeptBytes = 128 << 10
     /// A connection that does not take its replies gets no more commands executed beyond this.
     static let outputBytes = 1 << 20
+    /// Room that is made for what a client only said it would send; the buffer then doubles as that comes.
+    static let bufferStepBytes = 1 << 20
+    /// Bytes of a client's name.
+    static let clientNameBytes = 128
     /// Bytes of one receive; a larger one would keep the others waiting.
     static let readBytes = 256 << 10
     /// Arrivals that are taken in before anybody is served: all connections that there may be.

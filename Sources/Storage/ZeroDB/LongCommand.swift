@@ -100,12 +100,18 @@ extension Server {
         long.arguments = count - first
         long.bytes = 0
         if first < count {
-            // Behind the argument before: the line's end, of a typed word the blank or the quote.
-            let end = arguments[first - 1].base + arguments[first - 1].count
-            let byte = end.load(as: UInt8.self)
-            long.isInline = byte != 13 || end.load(fromByteOffset: 1, as: UInt8.self) != 10
-            let next = end + (!long.isInline ? 2 : byte == 34 || byte == 39 ? 1 : 0)
-            long.bytes = UnsafeRawPointer(connection.pointee.input) + connection.pointee.inputStart - next
+            let start = UnsafeRawPointer(connection.pointee.input) + connection.pointee.inputStart - commandBytes
+            long.isInline = start.load(as: UInt8.self) != UInt8(ascii: "*")
+            if long.isInline {
+                // Words of a typed line stand elsewhere without their quotes, so the line is read again.
+                var at = 0
+                for _ in 0..<first { _ = parser.next(start, &at, commandBytes, isInline: true) }
+                long.bytes = commandBytes - at
+            } else {
+                // Behind the argument before and the end of its line.
+                let next = arguments[first - 1].base + arguments[first - 1].count + 2
+                long.bytes = UnsafeRawPointer(connection.pointee.input) + connection.pointee.inputStart - next
+            }
         }
         // The command was taken out of the input as a whole.
         connection.pointee.inputStart -= long.bytes
@@ -200,6 +206,11 @@ extension Server {
     /// `MGET key…`, `EXISTS key…`, `DEL key…`: each key by itself, as it is when it is its turn.
     mutating func eachKey(_ connection: UnsafeMutablePointer<Connection>, _ command: Command, _ count: Int) {
         if command == .mget {
+            if let refusal = refusal(connection) {
+                // It refuses all keys: one error, not one for each.
+                fail(connection, refusal)
+                return
+            }
             if !maySuspend, !fits(connection, count) { return }
             connection.pointee.array(count - 1)
         }
@@ -215,6 +226,17 @@ extension Server {
             }
         }
         if command != .mget { connection.pointee.integer(UInt64(long.count)) }
+    }
+
+    /// Why a connection's namespace lets nobody read; nil if it does.
+    private mutating func refusal(_ connection: UnsafeMutablePointer<Connection>) -> LogError? {
+        do throws(LogError) { _ = try engine.find(connection.pointee.namespace, arguments[1].bytes) } catch {
+            switch error {
+            case .noNamespace, .frozen, .namespaceUnsupported: return error
+            default: return nil
+            }
+        }
+        return nil
     }
 
     private mutating func eachKeyLeft(

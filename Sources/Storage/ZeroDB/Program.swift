@@ -35,7 +35,7 @@ public enum Program {
         }
         do throws(StartError) {
             var server = try start(settings)
-            ready(settings)
+            ready(settings, port: server.tcpPort)
             server.hook("ready")
             server.run()
             return 0
@@ -206,10 +206,10 @@ public enum Program {
     }
 
     /// Tells who started us that clients can connect.
-    private static func ready(_ settings: Settings) {
+    private static func ready(_ settings: Settings, port: Int32) {
         var line = "ready data=\(settings.data)"
         if let socket = settings.socket { line += " socket=\(socket)" }
-        if let port = settings.port { line += " port=\(port)" }
+        if settings.port != nil { line += " port=\(port)" }
         if let tls = settings.tls { line += " tls_port=\(tls.port)" }
         if let metrics = settings.metrics { line += " metrics_port=\(metrics.port)" }
         for door in settings.doors { line += " door=\(door.path)" }

@@ -14,8 +14,18 @@ enum Request {
 struct RequestParser {
     let arguments: UnsafeMutablePointer<Argument>
     let capacity = Limits.argumentsMax
+    /// What stood in quotes in the line that was read last.
+    let words: UnsafeMutableRawPointer
 
-    init() { arguments = .allocate(capacity: Limits.argumentsMax) }
+    // With the numbers of `Limits`; a test compares them.
+    static let tooManyArguments: StaticString = "a command has at most 16384 arguments"
+    static let tooManyBytes: StaticString = "a command has at most 67108864 bytes"
+    static let lineTooLong: StaticString = "a line without a count has at most 65536 bytes"
+
+    init() {
+        arguments = .allocate(capacity: Limits.argumentsMax)
+        words = .allocate(byteCount: Limits.inlineBytesMax, alignment: 16)
+    }
 
     @inline(__always)
     func parse(_ start: UnsafeMutableRawPointer, _ count: Int) -> Request {
@@ -26,7 +36,7 @@ struct RequestParser {
             return count - 1 > 20 ? .invalid("invalid multibulk length") : shortLine(start, 1, count)
         }
         if wanted <= 0 { return .empty(bytes: at) }
-        guard wanted <= capacity else { return .invalid("too many arguments") }
+        guard wanted <= capacity else { return .invalid(Self.tooManyArguments) }
         for index in 0..<wanted {
             guard at < count else { return .incomplete(more: 4) }
             guard start.load(fromByteOffset: at, as: UInt8.self) == UInt8(ascii: "$") else {
@@ -37,8 +47,9 @@ struct RequestParser {
             guard let size = length(start, count, &at) else {
                 return count - line > 20 ? .invalid("invalid bulk length") : shortLine(start, line, count)
             }
-            guard size >= 0, size <= Limits.commandBytesMax, at + size <= Limits.commandBytesMax else {
-                return .invalid("invalid bulk length")
+            guard size >= 0 else { return .invalid("invalid bulk length") }
+            guard size <= Limits.commandBytesMax, at + size <= Limits.commandBytesMax else {
+                return .invalid(Self.tooManyBytes)
             }
             guard at + size + 2 <= count else { return .incomplete(more: at + size + 2 - count) }
             guard start.load(fromByteOffset: at + size, as: UInt8.self) == 13,
@@ -96,9 +107,8 @@ struct RequestParser {
     private func inline(_ start: UnsafeMutableRawPointer, _ count: Int) -> Request {
         var end = 0
         while end < count, start.load(fromByteOffset: end, as: UInt8.self) != 10 { end += 1 }
-        guard end < count else {
-            return count > Limits.inlineBytesMax ? .invalid("too big inline request") : .incomplete(more: 1)
-        }
+        guard end <= Limits.inlineBytesMax else { return .invalid(Self.lineTooLong) }
+        guard end < count else { return .incomplete(more: 1) }
         var found = 0
         var at = 0
         while at < end {
@@ -107,7 +117,7 @@ struct RequestParser {
                 at += 1
                 continue
             }
-            guard found < capacity else { return .invalid("too many arguments") }
+            guard found < capacity else { return .invalid(Self.tooManyArguments) }
             guard let word = word(start, &at, end) else { return .invalid("unbalanced quotes in request") }
             (arguments + found).initialize(to: word)
             found += 1
@@ -115,20 +125,68 @@ struct RequestParser {
         return found == 0 ? .empty(bytes: end + 1) : .command(arguments: found, bytes: end + 1)
     }
 
-    /// The word of a line at `at`, which moves behind it; nil if its quotes have no end.
+    /// The word of a line at `at`, which moves behind it; nil if its quotes have no end, or no space behind that. Between double quotes `\n`, `\r`, `\t`,
+    /// `\a`, `\b` and `\xHH` mean what they mean in C, between single ones only `\'` is something else than it looks. What stood in quotes is
+    /// in `words` until the next line is read: the line itself stays as it is.
     private func word(_ start: UnsafeRawPointer, _ at: inout Int, _ end: Int) -> Argument? {
-        let byte = start.load(fromByteOffset: at, as: UInt8.self)
-        let quote = byte == 34 || byte == 39 ? byte : 0
-        if quote != 0 { at += 1 }
-        let first = at
-        while at < end {
-            let next = start.load(fromByteOffset: at, as: UInt8.self)
-            if quote != 0 ? next == quote : next <= 32 { break }
-            at += 1
+        let quote = start.load(fromByteOffset: at, as: UInt8.self)
+        guard quote == 34 || quote == 39 else {
+            let first = at
+            while at < end, start.load(fromByteOffset: at, as: UInt8.self) > 32 { at += 1 }
+            return Argument(base: start + first, count: at - first)
         }
-        if quote != 0 && at == end { return nil }
-        defer { if quote != 0 { at += 1 } }
-        return Argument(base: start + first, count: at - first)
+        at += 1
+        // Where it stands in the line, so that no word is in another's place.
+        let first = at
+        var written = first
+        while at < end {
+            var byte = start.load(fromByteOffset: at, as: UInt8.self)
+            at += 1
+            if byte == quote {
+                guard at == end || start.load(fromByteOffset: at, as: UInt8.self) <= 32 else { return nil }
+                return Argument(base: words + first, count: written - first)
+            }
+            if byte == UInt8(ascii: "\\"), at < end { byte = escaped(start, &at, end, quote) }
+            words.storeBytes(of: byte, toByteOffset: written, as: UInt8.self)
+            written += 1
+        }
+        return nil
+    }
+
+    /// What stands behind a backslash.
+    private func escaped(_ start: UnsafeRawPointer, _ at: inout Int, _ end: Int, _ quote: UInt8) -> UInt8 {
+        let backslash = UInt8(ascii: "\\")
+        let next = start.load(fromByteOffset: at, as: UInt8.self)
+        if quote == 39 {
+            guard next == quote else { return backslash }
+            at += 1
+            return next
+        }
+        if next == UInt8(ascii: "x"), at + 2 < end,
+            let high = Self.digit(start.load(fromByteOffset: at + 1, as: UInt8.self)),
+            let low = Self.digit(start.load(fromByteOffset: at + 2, as: UInt8.self))
+        {
+            at += 3
+            return high << 4 | low
+        }
+        at += 1
+        switch next {
+        case UInt8(ascii: "n"): return 10
+        case UInt8(ascii: "r"): return 13
+        case UInt8(ascii: "t"): return 9
+        case UInt8(ascii: "a"): return 7
+        case UInt8(ascii: "b"): return 8
+        default: return next
+        }
+    }
+
+    private static func digit(_ byte: UInt8) -> UInt8? {
+        switch byte {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
+        case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
+        case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
+        default: nil
+        }
     }
 
     /// The argument at `at`, which moves behind it, of a command that was found whole before.

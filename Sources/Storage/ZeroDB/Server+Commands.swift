@@ -90,6 +90,8 @@ extension Server {
             connection.pointee.isResp3 = false
             connection.pointee.epoch = 0
             endTransaction(connection)
+            names[connection.pointee.descriptor] = nil
+            if isObserved { stopObserving(connection) }
             (connection.pointee.namespace, connection.pointee.role) = (
                 connection.pointee.homeNamespace, connection.pointee.homeRole
             )
@@ -106,7 +108,7 @@ extension Server {
         case .stop: fail(connection, "DENIED STOP is not a command here: SIGTERM stops in order")
         case .index: dirtyIndexes(connection, count)
         case .time: time(connection)
-        case .info: information(connection)
+        case .info: information(connection, count)
         case .command: describeCommands(connection, count)
         case .client: client(connection, count)
         case .config: configuration(connection, count)
@@ -128,7 +130,7 @@ extension Server {
         case .role: tellRole(connection)
         case .compact: compact(connection)
         case .status: connection.pointee.bulk(statusText())
-        case .metrics: connection.pointee.bulk(metricsText() + operationsMetrics())
+        case .metrics: connection.pointee.bulk(metricsText())
         case .hooks: listHooks(connection)
         default: break
         }
@@ -186,7 +188,7 @@ extension Server {
         case .exists: "EXISTS the key exists"
         case .absent: "ERR no such key"
         case .quota: "QUOTA the namespace would grow over its maxsize"
-        case .noNamespace: "ERR no such namespace"
+        case .noNamespace: "NONS no such namespace"
         case .namespaceExists: "ERR the namespace exists"
         case .badName: "ERR a name is 1 to 128 letters, digits, '.', '_' or '-' and does not begin with '.'"
         case .locked: "LOCKED the namespace is locked"

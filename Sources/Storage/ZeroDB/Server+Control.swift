@@ -19,6 +19,10 @@ extension Server {
             }
             while index < count {
                 if arguments[index].isWord("SETNAME"), index + 1 < count {
+                    guard Self.isClientName(arguments[index + 1]) else {
+                        fail(connection, Self.clientNameRule)
+                        return
+                    }
                     name = arguments[index + 1].array
                     index += 2
                 } else if arguments[index].isWord("AUTH"), index + 2 < count {
@@ -50,7 +54,7 @@ extension Server {
         connection.pointee.integer(connection.pointee.isResp3 ? 3 : 2)
         connection.pointee.bulk("id")
         connection.pointee.integer(connection.pointee.id)
-        for (key, value) in [("mode", "standalone"), ("role", "master")] {
+        for (key, value) in [("mode", "standalone"), ("role", engine.role == .replica ? "replica" : "master")] {
             connection.pointee.bulk(key)
             connection.pointee.bulk(value)
         }
@@ -105,36 +109,6 @@ extension Server {
         connection.pointee.bulk(String(now / 1000 % 1_000_000))
     }
 
-    /// `CLIENT ID | GETNAME | SETNAME name | SETINFO attribute value | NO-EVICT … | NO-TOUCH …`
-    mutating func client(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
-        let what = arguments[1]
-        let descriptor = connection.pointee.descriptor
-        if what.isWord("ID") {
-            connection.pointee.integer(connection.pointee.id)
-        } else if what.isWord("GETNAME") {
-            if let name = names[descriptor] { connection.pointee.bulk(name) } else { connection.pointee.null() }
-        } else if what.isWord("SETNAME"), count == 3 {
-            guard arguments[2].count <= 128, arguments[2].bytes.allSatisfy({ (33...126).contains($0) }) else {
-                fail(connection, "ERR a client's name has at most 128 printable characters and no space")
-                return
-            }
-            names[descriptor] = arguments[2].array
-            connection.pointee.ok()
-        } else if what.isWord("SETINFO"), count == 4 {
-            connection.pointee.ok()
-        } else if what.isWord("LIST"), connection.pointee.role == Role.admin {
-            listClients(connection)
-        } else if what.isWord("KILL"), connection.pointee.role == Role.admin {
-            killClient(connection, count)
-        } else if what.isWord("NO-EVICT") || what.isWord("NO-TOUCH") {
-            connection.pointee.ok()
-        } else {
-            fail(
-                connection,
-                "ERR CLIENT knows ID, GETNAME, SETNAME, SETINFO, and for the administrator LIST and KILL ID n")
-        }
-    }
-
     /// `CONFIG GET pattern…`
     mutating func configuration(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
         if arguments[1].isWord("RESETSTAT"), connection.pointee.role == Role.admin {
@@ -149,16 +123,17 @@ extension Server {
         guard arguments[1].isWord("GET"), count > 2 else {
             fail(
                 connection,
-                "ERR CONFIG knows GET and, for the administrator, RELOAD: settings are flags, or lines of --config")
+                "ERR CONFIG knows GET and, for the administrator, RELOAD and RESETSTAT: settings are flags, or lines of --config"
+            )
             return
         }
         let appendfsync = settings.sync == .always ? "always" : settings.sync == .interval ? "everysec" : "no"
         let values = [
             ("save", ""), ("appendonly", "yes"), ("appendfsync", appendfsync), ("maxmemory", "0"), ("databases", "1"),
             ("maxclients", String(settings.limits.clients)), ("timeout", String(settings.limits.idleSeconds)),
-            ("segment-size", String(settings.segmentBytes)),
         ]
-        let found = values.filter { item in
+        let own = connection.pointee.role == Role.admin ? settings.named : []
+        let found = (values + own).filter { item in
             (2..<count).contains { index in
                 Array(item.0.utf8).withUnsafeBytes { Pattern.matches(arguments[index].bytes, $0) }
             }

@@ -1,32 +1,66 @@
 import CLinux
+import Glibc
 import Linux
 import LogEngine
 
 extension Server {
-    /// `INFO`
-    mutating func information(_ connection: UnsafeMutablePointer<Connection>) {
+    /// `INFO [section…]`: all of them, or those that are named. Who is not the administrator learns what clients need to know.
+    mutating func information(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+        let isAdmin = connection.pointee.role == Role.admin
+        let wanted = (1..<max(1, count)).map { arguments[$0].text.lowercased() }
+        let isAll = wanted.isEmpty || wanted.contains { ["all", "default", "everything"].contains($0) }
         var text = ""
-        if connection.pointee.role == Role.admin {
-            for (title, values) in sections() {
-                text += "# \(title)\r\n"
-                for (key, value) in values { text += "\(key):\(value)\r\n" }
-                text += "\r\n"
-            }
-        } else {
-            text = "# Server\r\nserver:zero-db\r\nversion:\(Program.version)\r\n"
+        for (title, values) in isAdmin ? sections() : [("Server", publicServer()), ("Persistence", persistence())] {
+            guard isAll || wanted.contains(title.lowercased()) else { continue }
+            if !text.isEmpty { text += "\r\n" }
+            text += "# \(title)\r\n"
+            for (key, value) in values { text += "\(key):\(value)\r\n" }
         }
         connection.pointee.bulk(text)
     }
 
+    /// The version of Redis whose protocol this is: libraries look at it before they use HELLO and the like.
+    static let redisVersion = "7.0.0"
+
+    private func publicServer() -> [(String, String)] {
+        [
+            ("server", "zero-db"), ("version", Program.version), ("redis_version", Self.redisVersion),
+            ("redis_mode", "standalone"),
+        ]
+    }
+
+    /// Libraries wait for `loading:0`; who is answered here is never still loading.
+    private func persistence() -> [(String, String)] {
+        [
+            ("loading", "0"), ("aof_enabled", "1"),
+            ("aof_last_write_status", engine.readOnlyReason == nil ? "ok" : "err"),
+        ]
+    }
+
+    private func memory() -> [(String, String)] {
+        let pages = (try? File.readText("/proc/self/statm", limit: 256))?.split(separator: " ") ?? []
+        let resident = pages.count > 1 ? (UInt64(pages[1]) ?? 0) * UInt64(getpagesize()) : 0
+        return [
+            ("used_memory", "\(resident)"), ("used_memory_rss", "\(resident)"), ("maxmemory", "0"),
+            ("client_memory_bytes", "\(operations.clientMemory)"),
+        ]
+    }
+
+    /// The port that clients come to: what the kernel chose where 0 was asked for.
+    var tcpPort: Int32 {
+        listeners.first { $0.isOpen && $0.isTCP && !$0.isTLS && $0.door == nil }.map { zg_tcp_port($0.descriptor) } ?? 0
+    }
+
     private mutating func sections() -> [(String, [(String, String)])] {
         let space = try? File.space(settings.data)
-        let server: [(String, String)] = [
-            ("server", "zero-db"), ("version", Program.version), ("process_id", "\(Program.processId)"),
-            ("uptime_in_seconds", "\((monotonic &- started) / 1_000_000_000)"),
-            ("tcp_port", "\(settings.port ?? 0)"),
-        ]
+        let uptime = (monotonic &- started) / 1_000_000_000
+        let server =
+            publicServer() + [
+                ("process_id", "\(Program.processId)"), ("uptime_in_seconds", "\(uptime)"),
+                ("uptime_in_days", "\(uptime / 86_400)"), ("tcp_port", "\(tcpPort)"),
+            ]
         let clients: [(String, String)] = [
-            ("connected_clients", "\(connectionCount)"), ("maxclients", "\(Limits.connectionsMax)"),
+            ("connected_clients", "\(connectionCount)"), ("maxclients", "\(settings.limits.clients)"),
         ]
         let device: [(String, String)] = [
             ("device", engine.device.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()),
@@ -41,7 +75,8 @@ extension Server {
             ("damaged_places", "\(engine.report.damageCount)"),
         ]
         return [
-            ("Server", server), ("Clients", clients), ("Device", device), ("Damage", damages()),
+            ("Server", server), ("Clients", clients), ("Memory", memory()), ("Persistence", persistence()),
+            ("Device", device), ("Damage", damages()),
             ("Stats", statistics()), ("Replication", replicationSection()),
             ("Keyspace", keyspace()),
         ] + compactionSections()
@@ -89,41 +124,5 @@ extension Server {
             "{\"clients\":\(connectionCount),\"damaged\":\(engine.report.damageCount),\"log_bytes\":\(engine.logBytes),"
             + "\"namespaces\":\(engine.namespaceNames.count),\"read_only\":\(engine.readOnlyReason != nil)\(reason),"
             + "\"segments\":\(engine.segmentCount),\"uptime_ms\":\((monotonic &- started) / 1_000_000)}"
-    }
-
-    /// `DB.METRICS`: Prometheus text.
-    func metricsText() -> String {
-        var text = ""
-        func metric(_ name: String, _ type: String, _ value: UInt64) {
-            text += "# TYPE zero_db_\(name) \(type)\nzero_db_\(name) \(value)\n"
-        }
-        metric("connections", "gauge", UInt64(connectionCount))
-        metric("log_bytes", "gauge", engine.logBytes)
-        metric("segments", "gauge", UInt64(engine.segmentCount))
-        metric("damaged_places", "gauge", engine.report.damageCount)
-        metric("read_only", "gauge", engine.readOnlyReason == nil ? 0 : 1)
-        metric("bytes_in_total", "counter", counters.bytesIn)
-        metric("bytes_out_total", "counter", counters.bytesOut)
-        metric("errors_total", "counter", counters.errors)
-        metric("corrupt_reads_total", "counter", counters.corruptReads)
-        metric("refused_no_space_total", "counter", counters.refusedFull)
-        metric("hits_total", "counter", counters.hits)
-        metric("misses_total", "counter", counters.misses)
-        metric("syncs_total", "counter", counters.syncs)
-        metric("sync_microseconds_total", "counter", counters.syncNanoseconds / 1000)
-        text += "# TYPE zero_db_commands_total counter\n"
-        for command in Command.allCases where counters.commands[Int(command.rawValue)] > 0 {
-            text += "zero_db_commands_total{command=\"\(command.name)\"} \(counters.commands[Int(command.rawValue)])\n"
-        }
-        text += "# TYPE zero_db_namespace_bytes gauge\n"
-        for (name, values) in namespaceSizes() { text += "zero_db_namespace_bytes{namespace=\"\(name)\"} \(values)\n" }
-        return text
-    }
-
-    private func namespaceSizes() -> [(String, UInt64)] {
-        engine.namespaceNames.compactMap { name in
-            engine.namespace(named: name).flatMap { engine.information($0) }
-                .map { (String(decoding: name, as: UTF8.self), $0.liveBytes) }
-        }
     }
 }

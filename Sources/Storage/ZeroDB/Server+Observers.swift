@@ -74,6 +74,11 @@ extension Server {
                 isGone = true
                 continue
             }
+            // Whoever does not take it is closed, as the sweep would do later.
+            guard mirror.pointee.waitingOutput <= settings.limits.outputBytes else {
+                evict(mirror, .output)
+                continue
+            }
             touch(mirror)
             mirror.pointee.array(count + 3)
             mirror.pointee.integer(now / 1_000_000_000)

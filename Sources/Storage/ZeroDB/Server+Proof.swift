@@ -17,7 +17,7 @@ extension Server {
             let (low, high) = (Int(min(from, UInt64(length))), Int(min(to, UInt64(length))))
             connection.pointee.outputEnd = start
             connection.pointee.put(UInt8(ascii: "$"), UInt64(high - low))
-            connection.pointee.reserveOutput(length + 64)
+            // Growing now would leave the value behind: there was room for all of it before.
             let output = connection.pointee.output
             (output + connection.pointee.outputEnd).copyMemory(
                 from: output + start + Self.valueOffset + low, byteCount: high - low)
@@ -32,8 +32,8 @@ extension Server {
     /// Room before a value for what is said of it.
     private static var valueOffset: Int { 32 }
 
-    /// Reads a value to `valueOffset` behind the end of the output, which does not change; returns its length. A key
-    /// that is not there is answered.
+    /// Reads a value to `valueOffset` behind the end of the output, which does not change; returns its length. There is room for
+    /// `valueOffset` bytes more behind it. A key that is not there is answered.
     private mutating func appendValue(
         _ connection: UnsafeMutablePointer<Connection>, _ key: Argument
     ) throws(LogError) -> Int? {
@@ -45,7 +45,7 @@ extension Server {
         }
         counters.hits += 1
         if entry.sequence >= engine.turnFirstSequence { markUncertain(connection) }
-        connection.pointee.reserveOutput(Self.valueOffset + entry.valueLength)
+        connection.pointee.reserveOutput(Self.valueOffset + entry.valueLength + Self.valueOffset)
         let target = connection.pointee.output + connection.pointee.outputEnd + Self.valueOffset
         try engine.read(entry, connection.pointee.namespace, key.bytes, into: target)
         return entry.valueLength

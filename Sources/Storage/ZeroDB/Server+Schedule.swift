@@ -305,6 +305,7 @@ extension Server {
             case .command(let count, let bytes):
                 let before = connection.pointee.outputEnd
                 connection.pointee.inputStart += bytes
+                commandBytes = bytes
                 perform(connection, count)
                 if looked == Int.max { looked = connection.pointee.inputStart }
                 if connection.pointee.namespace != connection.pointee.tenant { attach(connection) }

@@ -5,6 +5,8 @@ struct Transaction {
     /// All arguments, one behind the other; each command is where its arguments end.
     private(set) var bytes: [UInt8] = []
     private(set) var commands: [(command: Command, ends: [Int])] = []
+    /// How many arguments they have together.
+    private(set) var arguments = 0
     /// Keys that must not have changed, and the versions that they had.
     var watched: [(namespace: UInt32, key: [UInt8], version: UInt64)] = []
     /// MULTI was said.
@@ -20,10 +22,18 @@ struct Transaction {
             ends.append(bytes.count)
         }
         commands.append((command, ends))
+        self.arguments += count
     }
+
+    /// Bytes of memory that it takes, about.
+    var memory: Int { bytes.capacity + arguments * MemoryLayout<Int>.size + commands.count * 64 + watched.count * 300 }
 }
 
 extension Server {
+    private static let transactionRule =
+        "is too much for one transaction: that has at most \(Limits.commandBytesMax) bytes and "
+        + "\(Limits.transactionArgumentsMax) arguments"
+
     /// What may stand between MULTI and EXEC.
     private static func isQueued(_ command: Command) -> Bool {
         switch command {
@@ -64,6 +74,7 @@ extension Server {
         }
         do throws(LogError) {
             for index in 1..<count {
+                guard arguments[index].count <= LogLimits.keyBytesMax else { throw .tooLarge }
                 let version = try engine.version(namespace, arguments[index].bytes)
                 transaction.watched.append((namespace, arguments[index].array, version))
             }
@@ -89,13 +100,14 @@ extension Server {
         default:
             let isRight = command.arity >= 0 ? count == command.arity : count >= -command.arity
             let kept = transactions[descriptor]
+            let bytes = (0..<count).reduce(kept?.bytes.count ?? 0) { $0 + arguments[$1].count }
             let isSmall =
-                (kept?.bytes.count ?? 0) < Limits.commandBytesMax
-                && (kept?.commands.count ?? 0) < Limits.argumentsMax
+                bytes <= Limits.commandBytesMax
+                && (kept?.arguments ?? 0) + count <= Limits.transactionArgumentsMax
             guard Self.isQueued(command), isRight, isSmall, connection.pointee.role >= command.role else {
                 transactions[descriptor]?.isSpoiled = true
                 let why =
-                    isSmall ? "cannot stand between MULTI and EXEC like this" : "is one too many for a transaction"
+                    isSmall ? "cannot stand between MULTI and EXEC like this" : Self.transactionRule
                 fail(connection, "ERR \(command.name) \(why)")
                 return
             }

@@ -93,6 +93,8 @@ struct Server: ~Copyable {
     var longSpent = 0
     /// Whether a command may be interrupted: not in a transaction.
     var maySuspend = true
+    /// Bytes of the command that is being performed; they end where its connection's input begins.
+    var commandBytes = 0
     /// Memory for the next page of keys.
     var spareBody = ReplyBody()
     /// What connections said since MULTI or WATCH, by descriptor.
@@ -158,6 +160,7 @@ struct Server: ~Copyable {
         spareBody.base?.deallocate()
         places.deallocate()
         arguments.deallocate()
+        parser.words.deallocate()
         table.free()
         readAhead?.free()
     }
@@ -240,7 +243,13 @@ struct Server: ~Copyable {
             if event.events & UInt32(ZG_WRITABLE) != 0 { touch(connection) }
             if event.events & ~UInt32(ZG_WRITABLE) != 0 {
                 connection.pointee.mayRead = true
-                if event.events & ~UInt32(ZG_WRITABLE | ZG_READABLE) != 0 { connection.pointee.hasPeerClosed = true }
+                if event.events & ~UInt32(ZG_WRITABLE | ZG_READABLE) != 0 {
+                    connection.pointee.hasPeerClosed = true
+                    if connection.pointee.isPaused, isWaiting(connection) {
+                        close(connection)
+                        return
+                    }
+                }
                 enqueue(connection)
             }
         } else if event.token == Self.signalToken {
@@ -389,6 +398,7 @@ struct Server: ~Copyable {
         let descriptor = connection.pointee.descriptor
         detach(connection)
         if isObserved { stopObserving(connection) }
+        stopWaiting(connection)
         connections[Int(descriptor)] = nil
         names[descriptor] = nil
         transactions[descriptor] = nil

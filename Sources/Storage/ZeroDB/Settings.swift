@@ -1,3 +1,4 @@
+internal import Glibc
 public import LogEngine
 
 /// How `zero-db` is to run: its flags, checked.
@@ -179,7 +180,11 @@ extension Settings {
             index += 1
             if value == nil, Self.switches.contains(name) { value = "1" }
             if value == nil {
-                guard index < arguments.count else { throw Self.wrong(name, "needs a value") }
+                guard Self.names.contains(name) else { throw Self.unknown(name) }
+                // Whoever forgot a value did not mean the next option.
+                guard index < arguments.count, !arguments[index].hasPrefix("--") else {
+                    throw Self.wrong(name, "needs a value")
+                }
                 value = arguments[index]
                 index += 1
             }
@@ -196,7 +201,9 @@ extension Settings {
                 throw Self.wrong(name, "is a number from 0 to 65535, not '\(value)'")
             }
             port = number
-        case "--listen": address = value
+        case "--listen":
+            guard Self.isAddress(value) else { throw Self.wrong(name, "is an IPv4 or IPv6 address, not '\(value)'") }
+            address = value
         case "--admin-password-file": adminPasswordFile = value
         case "--tls-port", "--tls-cert", "--tls-key", "--tls-client-ca", "--tls-allow": try setTLS(name, value)
         case "--sync":
@@ -239,7 +246,7 @@ extension Settings {
         case let name where name.hasPrefix("--replica"): try setReplication(name, value)
         default:
             if try setOperations(name, value) { return }
-            throw SettingsError(description: "unknown option \(name)\(Self.nearest(name))")
+            throw Self.unknown(name)
         }
     }
 
@@ -275,7 +282,7 @@ extension Settings {
                 throw Self.wrong(name, "is refuse or answer, not '\(value)'")
             }
             degradesWithoutReplicas = value == "answer"
-        default: throw SettingsError(description: "unknown option \(name)\(Self.nearest(name))")
+        default: throw Self.unknown(name)
         }
     }
 
@@ -297,6 +304,13 @@ extension Settings {
 
     static func wrong(_ name: String, _ why: String) -> SettingsError {
         SettingsError(description: "\(name) \(why)")
+    }
+
+    /// Whether it is an address in digits; names are not looked up.
+    static func isAddress(_ text: String) -> Bool {
+        var bytes = [UInt8](repeating: 0, count: 16)
+        let bare = text.split(separator: "%", maxSplits: 1).first.map(String.init) ?? ""
+        return inet_pton(AF_INET, text, &bytes) == 1 || inet_pton(AF_INET6, bare, &bytes) == 1
     }
 
     static func size(_ text: String) -> UInt64? {
@@ -336,23 +350,23 @@ extension Settings {
         return door
     }
 
-    /// " (did you mean --socket?)", if a known option is near.
-    private static func nearest(_ name: String) -> String {
-        let known = [
+    /// Every option.
+    private static let names =
+        [
             "--data", "--socket", "--port", "--listen", "--sync", "--sync-interval", "--segment-size", "--allow",
             "--admin", "--admin-password-file", "--tls-port", "--tls-cert", "--tls-key", "--tls-client-ca",
-            "--tls-allow",
-            "--door",
+            "--tls-allow", "--door",
             "--replica-of", "--replica-name", "--replica-password-file", "--replica-discard-tail",
             "--replicas-required", "--replicas-timeout", "--replicas-missing",
             "--door", "--capacity", "--compaction-rate", "--history",
             "--print-config", "--help", "--version",
-        ]
-        let best = (known + operationsNames).map { ($0, distance(Array($0.utf8), Array(name.utf8))) }.min {
-            $0.1 < $1.1
-        }
-        guard let best, best.1 <= 3 else { return "" }
-        return " (did you mean \(best.0)?)"
+        ] + operationsNames
+
+    /// An option that there is not, with the nearest one that there is.
+    static func unknown(_ name: String) -> SettingsError {
+        let best = names.map { ($0, distance(Array($0.utf8), Array(name.utf8))) }.min { $0.1 < $1.1 }
+        let hint = best.flatMap { $0.1 <= 3 ? " (did you mean \($0.0)?)" : nil }
+        return SettingsError(description: "unknown option \(name)\(hint ?? "")")
     }
 
     private static func distance(_ a: [UInt8], _ b: [UInt8]) -> Int {
@@ -367,6 +381,21 @@ extension Settings {
             }
         }
         return row[b.count]
+    }
+
+    /// The settings by name, those that may be given again in one.
+    var named: [(String, String)] {
+        var found: [(String, String)] = []
+        for line in text.split(separator: "\n") {
+            let parts = line.dropFirst(2).split(separator: " ", maxSplits: 1).map(String.init)
+            let value = parts.count > 1 ? parts[1] : ""
+            if let index = found.firstIndex(where: { $0.0 == parts[0] }) {
+                found[index].1 += ", " + value
+            } else {
+                found.append((parts[0], value))
+            }
+        }
+        return found
     }
 
     /// The settings, a line each, as flags.

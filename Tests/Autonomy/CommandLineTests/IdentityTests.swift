@@ -1,3 +1,4 @@
+import Bytes
 import Crypto
 import Linux
 import Testing
@@ -97,13 +98,50 @@ import Testing
         defer { remove() }
         let secret = Array("passphrase".utf8)
         let old = try keys.create("emil", words: .generate(), passphrase: secret, ownerPassphrase: secret)
-        let new = try keys.rotated(old, passphrase: secret)
+        let owner = try keys.owner(old, passphrase: secret)
+        let new = try keys.rotated(old, owner: owner, passphrase: secret)
         try keys.stage(new.identity)
         #expect(try keys.load("emil").agent == old.agent)
         #expect(try keys.names() == ["emil"])
         try keys.commit(new.identity)
         #expect(try keys.load("emil").agent == new.key.publicKey)
         #expect(try keys.load("emil").open(passphrase: secret).images == old.open(passphrase: secret).images)
+    }
+
+    @Test func passwordsFollowFromTheWords() throws {
+        defer { remove() }
+        let words = try RecoveryWords(
+            words: Array(repeating: "abandon", count: 23).joined(separator: " ") + " art")
+        let secret = Array("passphrase".utf8)
+        let first = try keys.create("first", words: words, passphrase: secret, ownerPassphrase: secret)
+        let second = try keys.create("second", words: words, passphrase: secret, ownerPassphrase: secret)
+        let storage = try #require(try first.open(passphrase: secret).passwords)
+        #expect(try second.open(passphrase: secret).passwords == storage)
+        // Computed with Python's hashlib and hmac.
+        #expect(storage == StorageSecret(owner: words.signingKey()))
+        #expect(Hex.encode(storage.bytes) == "21f5d1403776fd375a2b3b6854d86e2f71283a06b0fc70748cc1b06d1ad1ce3b")
+        #expect(
+            storage.password(contract: "counter", secret: "index-password")
+                == "24cb6218528fd0f3d00180dc76e5f6c4832582da")
+        #expect(
+            Set(
+                [("counter", "other"), ("other", "index-password"), ("counter", "index-password")].map {
+                    storage.password(contract: $0.0, secret: $0.1)
+                }
+            ).count == 3)
+    }
+
+    @Test func aFileWithoutPasswordsGetsThemWhenTheOwnerIsThere() throws {
+        defer { remove() }
+        let secret = Array("passphrase".utf8)
+        let made = try keys.create("old", words: .generate(), passphrase: secret, ownerPassphrase: secret)
+        let opened = try made.open(passphrase: secret)
+        let box = try LocalIdentity.seal(
+            .init(key: opened.key, images: opened.images, passwords: nil), passphrase: secret, cost: .least)
+        let old = LocalIdentity(name: "old", address: made.address, agent: made.agent, agentBox: box)
+        #expect(try old.open(passphrase: secret).passwords == nil)
+        let new = try keys.rotated(old, owner: keys.owner(old, passphrase: secret), passphrase: secret)
+        #expect(try new.identity.open(passphrase: secret).passwords == opened.passwords)
     }
 
     @Test func theIdentityToUse() throws {

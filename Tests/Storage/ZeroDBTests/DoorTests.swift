@@ -26,7 +26,7 @@ import Testing
         let instance = try Instance()
         let admin = instance.client()
         let (descriptor, port) = try listener()
-        #expect(try open(admin, "index", "a", descriptor) == "ERR")
+        #expect(try open(admin, "index", "a", descriptor) == "NONS")
         #expect(try admin.text("NSNEW", "index") == "OK")
         #expect(try open(admin, "index", "a", descriptor) == "OK")
         close(descriptor)
@@ -75,7 +75,7 @@ import Testing
         defer { close(descriptor) }
         #expect(try open(admin, "n", "x", file) == "ERR")
         #expect(try admin.text("LISTEN", "n", "x") == "ERR")
-        #expect(try open(admin, "none", "x", descriptor) == "ERR")
+        #expect(try open(admin, "none", "x", descriptor) == "NONS")
         #expect(try open(admin, "n", "two words", descriptor) == "ERR")
         #expect(try open(admin, "n", String(repeating: "l", count: 129), descriptor) == "ERR")
         // Descriptors beside a command that wants none.

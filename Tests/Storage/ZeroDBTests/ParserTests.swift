@@ -11,6 +11,7 @@ struct ParserTests {
         defer {
             buffer.deallocate()
             parser.arguments.deallocate()
+            parser.words.deallocate()
         }
         text.withUnsafeBytes { if let base = $0.baseAddress { buffer.copyMemory(from: base, byteCount: $0.count) } }
         let request = parser.parse(buffer, text.count)
@@ -47,6 +48,26 @@ struct ParserTests {
             Issue.record("unbalanced quotes")
             return
         }
+    }
+
+    @Test("Escapes in quotes, in place")
+    func escapes() {
+        #expect(
+            parse(Array(#"SET "\x41\n\"\\" 'it\'s \n' "" x"#.utf8) + [10]).1 == ["SET", "A\n\"\\", "it's \\n", "", "x"])
+        for wrong in [#""a"b"#, #""a\""#, #"'a"#, #""\x4"#, #"""#] {
+            guard case .invalid = parse(Array(wrong.utf8) + [10]).0 else {
+                Issue.record("\(wrong)")
+                continue
+            }
+        }
+        #expect(parse(Array(#""\x4g" "\q""#.utf8) + [10]).1 == ["x4g", "q"])
+    }
+
+    @Test("What the parser says of limits has their numbers")
+    func limits() {
+        #expect("\(RequestParser.tooManyArguments)".contains(" \(Limits.argumentsMax) "))
+        #expect("\(RequestParser.tooManyBytes)".contains(" \(Limits.commandBytesMax) "))
+        #expect("\(RequestParser.lineTooLong)".contains(" \(Limits.inlineBytesMax) "))
     }
 
     @Test("Random bytes never do harm", arguments: 0..<8)

@@ -60,7 +60,7 @@ struct ServerTests {
         #expect(try client.text("NSDEL", "one") == "ERR")
         #expect(try client.text("SELECT", "default") == "OK")
         #expect(try client.text("NSDEL", "one") == "OK")
-        #expect(try client.text("SELECT", "one") == "ERR")
+        #expect(try client.text("SELECT", "one") == "NONS")
         #expect(try client.text("NSDEL", "default") == "ERR")
     }
 

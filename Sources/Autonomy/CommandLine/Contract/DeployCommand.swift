@@ -49,7 +49,7 @@ struct DeployCommand {
                 throw CommandError(.failed, "nothing was done", why: "you said no")
             }
         }
-        try values.ask(deployment.fresh, context.console)
+        try values.ask(deployment.fresh.subtracting(deployment.derivable), context.console)
         try await settle(deployment, session, values, waiting: false)
     }
 
@@ -107,6 +107,10 @@ struct DeployCommand {
         var keys: [String: [UInt8]] = [:]
         var id = deployment.id
         if !waiting && !deployment.isUnchanged {
+            var values = values
+            values.derive(deployment.derivable, of: deployment.contract.name, from: signer.storageSecret)
+            // An identity's file from before there was anything to derive from.
+            try values.ask(deployment.fresh, context.console)
             try await take(deployment.names(), deployment, session, signer)
             let sealed = try values.seal(deployment.fresh, for: deployment.contract, by: signer)
             keys = sealed.keys

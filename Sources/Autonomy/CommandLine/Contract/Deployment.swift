@@ -108,6 +108,9 @@ struct Deployment: Sendable {
         return (secrets, fresh)
     }
 
+    /// Those of `fresh` that derive from the words if they are not given: passwords of zdbs.
+    var derivable: Set<String> { fresh.intersection(contract.zdbs.compactMap(\.password)) }
+
     /// The contract with its new secrets sealed.
     func sealed(_ boxes: [String: SealedSecret]) -> Contract {
         var contract = contract

@@ -37,6 +37,14 @@ struct SecretValues: Sendable {
 
     var names: Set<String> { Set(values.keys) }
 
+    /// Derives what is missing from the identity's words; those that it cannot are left.
+    mutating func derive(_ missing: Set<String>, of contract: String, from secret: StorageSecret?) {
+        guard let secret else { return }
+        for name in missing where values[name] == nil {
+            values[name] = Array(secret.password(contract: contract, secret: name).utf8)
+        }
+    }
+
     /// Asks for what is missing.
     mutating func ask(_ missing: Set<String>, _ console: Console) throws {
         for name in missing.sorted() where values[name] == nil {

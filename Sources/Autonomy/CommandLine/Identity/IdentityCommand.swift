@@ -23,6 +23,7 @@ struct IdentityCommand {
         case "show": try show()
         case "export": try await export()
         case "recover": try await recover()
+        case "password": try await password()
         default: try await KeyCommand(context).run()
         }
     }
@@ -138,6 +139,21 @@ struct IdentityCommand {
         let words = try await runBlocking { try keys.words(identity, passphrase: secret) }
         context.console.emit(
             ["name": .string(identity.name), "words": .array(words.words.map { .string($0) })], words.text + "\n")
+    }
+
+    /// The password that a zdb has if nobody gave it another: it needs neither the ledger nor the owner key.
+    private func password() async throws {
+        let identity = try keys.choose(context.invocation.option("identity") ?? Environment.value("ZERO_IDENTITY"))
+        let (contract, name) = (context.argument("contract"), context.argument("secret"))
+        let passphrase = try passphrase.daily(for: identity.name)
+        guard let secret = try await runBlocking({ try identity.open(passphrase: passphrase).passwords }) else {
+            throw CommandError(
+                .locked, "`\(identity.name)` has nothing to derive passwords from", why: "its file is older than that",
+                next: "`zero identity key rotate` adds it")
+        }
+        let value = secret.password(contract: contract, secret: name)
+        context.console.emit(
+            ["contract": .string(contract), "secret": .string(name), "password": .string(value)], value + "\n")
     }
 
     private func recover() async throws {

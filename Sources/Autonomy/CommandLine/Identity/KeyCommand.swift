@@ -122,7 +122,7 @@ struct KeyCommand {
         let secret = try passphrase.daily(for: identity.name)
         let owner = try await owner(session, identity)
         let keys = session.keys
-        let new = try await runBlocking { try keys.rotated(identity, passphrase: secret) }
+        let new = try await runBlocking { try keys.rotated(identity, owner: owner, passphrase: secret) }
         let kept = existing(state, identity, owner: owner.publicKey).filter { $0.key != identity.agent }
         let all = kept + [AgentKey(key: new.identity.agent, roles: LocalIdentity.roles)]
         // The ledger first: a key that is only here is useless, one that is only there locks this machine out.

@@ -55,22 +55,32 @@ struct LocalIdentity: Sendable {
         ]
     }
 
-    /// What the agent box holds: the key, and the secret that private images are cut with.
+    /// What the agent box holds: the key, and what follows from the recovery words, thus is the same on every machine.
     struct AgentSecrets: Sendable {
         let key: SigningKey
-        /// Follows from the recovery words, so that every machine of an identity shares its chunks.
+        /// What private images are cut with.
         let images: [UInt8]
+        /// What passwords of zdbs derive from; nil in a file from before there was one, until the owner key is next at hand.
+        let passwords: StorageSecret?
 
-        static func imageSecret(_ words: RecoveryWords) -> [UInt8] {
-            HMAC.sha256(key: words.signingKey().seed, Array("zero/images/1".utf8))
+        init(key: SigningKey, images: [UInt8], passwords: StorageSecret?) {
+            (self.key, self.images, self.passwords) = (key, images, passwords)
+        }
+
+        /// A new agent key of an owner.
+        init(key: SigningKey, owner: SigningKey) {
+            self.init(
+                key: key, images: HMAC.sha256(key: owner.seed, Array("zero/images/1".utf8)),
+                passwords: StorageSecret(owner: owner))
         }
     }
 
     /// Seals an agent's secrets.
     static func seal(_ secrets: AgentSecrets, passphrase: [UInt8], cost: KeyFile.Cost) throws -> JSONValue {
-        let value: JSONValue = [
+        var value: JSONValue = [
             "images": .string(Hex.encode(secrets.images)), "seed": .string(Hex.encode(secrets.key.seed)),
         ]
+        if let passwords = secrets.passwords { value["passwords"] = .string(Hex.encode(passwords.bytes)) }
         return try JSONValue(canonical: KeyFile.seal(value.canonicalBytes, passphrase: passphrase, cost: cost))
     }
 
@@ -89,7 +99,15 @@ struct LocalIdentity: Sendable {
                 .locked, "the agent key of `\(name)` is another one", why: "its file was changed",
                 next: "`zero identity recover`")
         }
-        return AgentSecrets(key: key, images: images)
+        var passwords: StorageSecret?
+        if let text = value["passwords"]?.string {
+            guard let found = Hex.decode(text).flatMap({ StorageSecret($0) }) else {
+                throw CommandError(
+                    .locked, "the secrets of `\(name)` cannot be read", why: "its box holds something else")
+            }
+            passwords = found
+        }
+        return AgentSecrets(key: key, images: images, passwords: passwords)
     }
 }
 
@@ -170,8 +188,7 @@ struct KeyRing: Sendable {
         let identity = LocalIdentity(
             name: name, address: words.signingKey().publicKey, agent: agent.publicKey,
             agentBox: try LocalIdentity.seal(
-                .init(key: agent, images: LocalIdentity.AgentSecrets.imageSecret(words)), passphrase: passphrase,
-                cost: cost))
+                .init(key: agent, owner: words.signingKey()), passphrase: passphrase, cost: cost))
         try KeyFile.write(Array(words.text.utf8), passphrase: ownerPassphrase, to: ownerPath(name), cost: cost)
         try File.writeDurably(path(name), identity.value.canonicalBytes, mode: 0o600)
         return identity
@@ -198,11 +215,13 @@ struct KeyRing: Sendable {
         try words(identity, passphrase: passphrase).signingKey()
     }
 
-    /// The same identity with a fresh agent key; nothing is written.
-    func rotated(_ identity: LocalIdentity, passphrase: [UInt8]) throws -> (identity: LocalIdentity, key: SigningKey) {
-        let old = try identity.open(passphrase: passphrase)
+    /// The same identity with a fresh agent key; nothing is written. The passphrase has to be that of the old one.
+    func rotated(
+        _ identity: LocalIdentity, owner: SigningKey, passphrase: [UInt8]
+    ) throws -> (identity: LocalIdentity, key: SigningKey) {
+        _ = try identity.open(passphrase: passphrase)
         let key = SigningKey.generate()
-        let box = try LocalIdentity.seal(.init(key: key, images: old.images), passphrase: passphrase, cost: cost)
+        let box = try LocalIdentity.seal(.init(key: key, owner: owner), passphrase: passphrase, cost: cost)
         return (LocalIdentity(name: identity.name, address: identity.address, agent: key.publicKey, agentBox: box), key)
     }
 

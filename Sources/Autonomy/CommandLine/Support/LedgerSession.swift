@@ -51,7 +51,8 @@ struct LedgerSession: Sendable {
         let identity = try identity()
         let secret = try passphrase.daily(for: identity.name)
         let secrets = try await runBlocking { try identity.open(passphrase: secret) }
-        return Signer(identity: identity, agent: secrets.key, imageSecret: secrets.images)
+        return Signer(
+            identity: identity, agent: secrets.key, imageSecret: secrets.images, storageSecret: secrets.passwords)
     }
 
     /// Writes the identity's first record where the ledger does not know it yet. This one time the owner key signs.
@@ -124,6 +125,8 @@ struct Signer: Sendable {
     let identity: LocalIdentity
     let agent: SigningKey
     let imageSecret: [UInt8]
+    /// Nil in a file that is older than it.
+    let storageSecret: StorageSecret?
 
     var author: PublicKey { identity.address }
 }

@@ -57,8 +57,9 @@ extension Server {
             if arguments[2].isWord("CHALLENGE") {
                 let user = count == 4 ? arguments[3].array : nil
                 sendChallenge(connection, subject(connection, user))
-            } else if let user = acceptProof(connection, arguments[2], count == 4 ? arguments[3] : nil) {
+            } else if let user = acceptProof(connection, arguments[2], count == 4 ? arguments[3] : nil),
                 admit(connection, user.subject)
+            {
                 answerProof(connection, user.signature, isMutual: count == 4)
             }
             return
@@ -98,6 +99,10 @@ extension Server {
         } else if connection.pointee.isBound, id != connection.pointee.boundNamespace {
             fail(connection, "DENIED this connection is bound to its namespace")
         } else if let id, let role = openRole(id) {
+            guard hasRoom(id) else {
+                fail(connection, Self.tooManyConnections)
+                return
+            }
             (connection.pointee.namespace, connection.pointee.role) = (id, role)
             connection.pointee.ok()
         } else {
@@ -121,7 +126,7 @@ extension Server {
             denyAccess(connection)
             return
         }
-        admit(connection, user.subject)
+        guard admit(connection, user.subject) else { return }
         answerProof(connection, user.signature, isMutual: nonce != nil)
     }
 
@@ -188,14 +193,14 @@ extension Server {
             switch (outcome, waiting.purpose) {
             case (.checked(true), .access(let subject)):
                 gate.limiter.giveBack(waiting.address, now: monotonic)
-                admit(connection, subject)
-                connection.pointee.ok()
+                if admit(connection, subject) { connection.pointee.ok() }
             case (.checked(true), .hello(let subject, let isResp3, let name)):
                 gate.limiter.giveBack(waiting.address, now: monotonic)
-                admit(connection, subject)
-                connection.pointee.isResp3 = isResp3
-                if let name { names[connection.pointee.descriptor] = name }
-                greet(connection)
+                if admit(connection, subject) {
+                    connection.pointee.isResp3 = isResp3
+                    if let name { names[connection.pointee.descriptor] = name }
+                    greet(connection)
+                }
             case (.made(let verifier?), .change(let namespace)):
                 storePassword(connection, namespace, verifier.encoded)
             case (.made, _): fail(connection, "ERR there is no memory to derive the password's verifier")
@@ -266,9 +271,11 @@ extension Server {
 
     // MARK: In and out
 
-    /// The connection is who it said: from here on it may do what its password allows.
-    private mutating func admit(_ connection: UnsafeMutablePointer<Connection>, _ subject: PasswordGate.Subject) {
-        counters.logins += 1
+    /// The connection is who it said: from here on it may do what its password allows. False if its namespace has no room, or
+    /// is gone, which was answered.
+    private mutating func admit(
+        _ connection: UnsafeMutablePointer<Connection>, _ subject: PasswordGate.Subject
+    ) -> Bool {
         switch subject {
         case .administrator:
             connection.pointee.role = Role.admin
@@ -276,10 +283,19 @@ extension Server {
                 connection.pointee.namespace = id
             }
         case .namespace(let name):
-            guard let id = engine.namespace(named: name) else { return }
+            guard let id = engine.namespace(named: name) else {
+                fail(connection, LogError.noNamespace)
+                return false
+            }
+            guard id == connection.pointee.namespace || hasRoom(id) else {
+                fail(connection, Self.tooManyConnections)
+                return false
+            }
             connection.pointee.namespace = id
             connection.pointee.role = Role.readWrite
         }
+        counters.logins += 1
+        return true
     }
 
     private mutating func denyAccess(_ connection: UnsafeMutablePointer<Connection>) {

@@ -47,7 +47,7 @@ extension Settings {
     }
 
     static let limitUsage = """
-          --max-clients N      connections at once (default 10000)
+          --max-clients N      connections at once (default 20000)
           --idle-timeout N     seconds without a command after which a connection is closed (default 0: never)
           --slow-timeout N     seconds in which a client must take something of what waits for it (default 60)
           --output-limit N     bytes that may wait for one client (default 128M)

@@ -91,32 +91,7 @@ extension Server {
         guard let metrics = operations.metrics, metrics.isAsked else { return }
         metrics.give(
             .init(
-                metrics: metricsText() + operationsMetrics(), status: statusText(),
+                metrics: metricsText(), status: statusText(),
                 isHealthy: engine.readOnlyReason == nil))
-    }
-
-    func operationsMetrics() -> String {
-        var text = ""
-        func metric(_ name: String, _ type: String, _ value: UInt64) {
-            text += "# TYPE zero_db_\(name) \(type)\nzero_db_\(name) \(value)\n"
-        }
-        metric("uptime_seconds", "gauge", (monotonic &- started) / 1_000_000_000)
-        metric("client_memory_bytes", "gauge", UInt64(operations.clientMemory))
-        metric("logins_total", "counter", counters.logins)
-        metric("logins_refused_total", "counter", counters.loginsRefused)
-        metric("logins_limited_total", "counter", counters.attemptsLimited)
-        metric("tls_failures_total", "counter", counters.tlsFailures)
-        metric("clients_evicted_idle_total", "counter", counters.evictedIdle)
-        metric("clients_evicted_slow_total", "counter", counters.evictedSlow)
-        metric("clients_evicted_memory_total", "counter", counters.evictedMemory)
-        metric("clients_refused_total", "counter", counters.refused)
-        metric("yields_total", "counter", counters.yields)
-        metric("reads_ahead_total", "counter", counters.readsAhead)
-        metric("settings_reloads_total", "counter", counters.reloads)
-        metric("hooks_started_total", "counter", operations.hooks.started)
-        metric("hooks_dropped_total", "counter", operations.hooks.dropped)
-        metric("hooks_killed_total", "counter", operations.hooks.killed)
-        metric("hooks_failed_total", "counter", operations.hooks.failed)
-        return text
     }
 }

@@ -83,7 +83,7 @@ extension Server {
     mutating func makeRoom(_ connection: UnsafeMutablePointer<Connection>, _ more: Int) {
         let have = connection.pointee.inputEnd - connection.pointee.inputStart
         guard have + more > settings.limits.queryBytes else {
-            connection.pointee.reserveInput(more)
+            connection.pointee.reserveInput(min(more, max(have, Limits.bufferStepBytes)))
             return
         }
         counters.protocolErrors += 1

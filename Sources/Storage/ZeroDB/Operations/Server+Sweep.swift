@@ -25,7 +25,7 @@ extension Server {
                 evict(connection, why)
                 continue
             }
-            let bytes = connection.pointee.memory
+            let bytes = memory(of: connection)
             held += bytes
             if bytes > largest.bytes { largest = (descriptor, bytes) }
         }
@@ -44,10 +44,17 @@ extension Server {
         var largest: (descriptor: Int, bytes: Int) = (-1, 0)
         for descriptor in 0...operations.descriptorMax {
             guard let connection = connections[descriptor] else { continue }
-            let bytes = connection.pointee.memory
+            let bytes = memory(of: connection)
             if bytes > largest.bytes { largest = (descriptor, bytes) }
         }
         return largest
+    }
+
+    /// Bytes that a connection's buffers and its transaction take.
+    private func memory(of connection: UnsafeMutablePointer<Connection>) -> Int {
+        let buffers = connection.pointee.memory
+        if transactions.isEmpty { return buffers }
+        return buffers + (transactions[connection.pointee.descriptor]?.memory ?? 0)
     }
 
     /// Why a connection is closed.
@@ -58,7 +65,8 @@ extension Server {
     private func fault(_ connection: UnsafeMutablePointer<Connection>) -> Eviction? {
         let waiting = connection.pointee.waitingOutput
         if waiting > settings.limits.outputBytes { return .output }
-        if waiting > 0 {
+        // What replicas have to confirm first is not the client's to take.
+        if connection.pointee.sendableOutput > 0 {
             let stuck = monotonic &- min(monotonic, connection.pointee.sentAt)
             return stuck > settings.limits.slowSeconds * 1_000_000_000 ? .slow : nil
         }

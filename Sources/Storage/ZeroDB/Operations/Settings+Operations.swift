@@ -14,6 +14,7 @@ extension Settings {
             }
             metrics = MetricsSettings(port: number, address: metricsAddress)
         case "--metrics-listen":
+            guard Self.isAddress(value) else { throw Self.wrong(name, "is an IPv4 or IPv6 address, not '\(value)'") }
             metricsAddress = value
             metrics?.address = value
         case "--profile":

@@ -88,15 +88,10 @@ extension Server {
         guard !replicas.held.isEmpty || !replicas.waiters.isEmpty else { return }
         let confirmed = replicas.confirmed(by: settings.replicasRequired)
         noteConfirmed(confirmed)
+        let done = replicas.held.filter { $0.sequence <= confirmed }
+        if !done.isEmpty { replicas.held.removeAll { $0.sequence <= confirmed } }
+        for held in done { release(held) }
         var index = 0
-        while index < replicas.held.count {
-            if replicas.held[index].sequence <= confirmed {
-                release(replicas.held.remove(at: index))
-            } else {
-                index += 1
-            }
-        }
-        index = 0
         while index < replicas.waiters.count {
             let have = replicas.count(having: replicas.waiters[index].sequence)
             if have >= replicas.waiters[index].count {
@@ -152,6 +147,19 @@ extension Server {
         if upstream != nil { until = min(until, monotonic &+ Limits.replicaPositionIdle) }
         if until <= monotonic { return 0 }
         return Int32(min(60_000, (until - monotonic) / 1_000_000 + 1))
+    }
+
+    /// Whether it waits for others with `WAIT` or `WAITREPLICAS`, maybe for ever: it ends when its peer does.
+    func isWaiting(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
+        let id = connection.pointee.id
+        return replicas.waiters.contains { $0.connection == id } || observers.waiters.contains { $0.id == id }
+    }
+
+    /// The connection ends.
+    mutating func stopWaiting(_ connection: UnsafeMutablePointer<Connection>) {
+        if replicas.waiters.isEmpty { return }
+        let id = connection.pointee.id
+        replicas.waiters.removeAll { $0.connection == id }
     }
 
     private func find(_ descriptor: Int32, _ id: UInt64) -> UnsafeMutablePointer<Connection>? {

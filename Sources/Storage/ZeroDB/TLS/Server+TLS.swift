@@ -61,6 +61,13 @@ extension Server {
         guard let allowed = allowances.first(where: { $0.subject == subject }) else { return }
         let id = engine.namespace(named: Array(allowed.namespace.utf8)) ?? 0
         connection.pointee.bind(to: id, allowed.isReadOnly ? Role.readOnly : Role.readWrite)
+        // Its first command already finds the namespace among the tenants.
+        if hasRoom(id) {
+            attach(connection)
+        } else {
+            fail(connection, Self.tooManyConnections)
+            connection.pointee.isClosing = true
+        }
     }
 
     /// Begins TLS on a new connection; false if there is none.

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Linux
 import LogEngine
@@ -16,7 +17,37 @@ struct OriginalSource: ImportSource {
     private struct Namespace {
         let name: [UInt8]
         var settings: NamespaceSettings
-        var files: [[UInt8]] = []
+        var paths: [String] = []
+    }
+
+    /// Data files that are read from at the moment: those of all namespaces would be too many, and too large for memory.
+    private final class OpenFiles {
+        private static let countMax = 64
+        private var open: [(path: String, descriptor: Int32)] = []
+
+        deinit { for file in open { _ = Glibc.close(file.descriptor) } }
+
+        /// So many bytes of a file; nil if they cannot be read.
+        func read(_ path: String, at offset: Int, _ count: Int) -> [UInt8]? {
+            var descriptor = open.first { $0.path == path }?.descriptor ?? -1
+            if descriptor < 0 {
+                descriptor = zg_open(path, O_RDONLY | O_CLOEXEC, 0)
+                guard descriptor >= 0 else { return nil }
+                if open.count == Self.countMax { _ = Glibc.close(open.removeFirst().descriptor) }
+                open.append((path, descriptor))
+            }
+            var bytes = [UInt8](repeating: 0, count: count)
+            let got = bytes.withUnsafeMutableBytes { buffer -> Int in
+                var done = 0
+                while done < count, let base = buffer.baseAddress {
+                    let part = pread(descriptor, base + done, count - done, off_t(offset + done))
+                    if part <= 0 { break }
+                    done += part
+                }
+                return done
+            }
+            return got == count ? bytes : nil
+        }
     }
 
     private static let headerBytes = 28
@@ -25,6 +56,7 @@ struct OriginalSource: ImportSource {
     private static let isTruncated: UInt8 = 2
 
     private var namespaces: [Namespace] = []
+    private let files = OpenFiles()
     /// All records of all namespaces in the order of their times, and within a namespace in the order of its files.
     private var places: [Place] = []
     private var position = 0
@@ -67,14 +99,24 @@ struct OriginalSource: ImportSource {
         }
         guard position - namespaces.count < places.count else { return nil }
         let place = places[position - namespaces.count]
-        let bytes = namespaces[place.namespace].files[place.file]
-        let keyStart = place.offset + Self.entryBytes
-        let keyEnd = keyStart + Int(bytes[place.offset])
-        let isDeletion = bytes[place.offset + 13] & Self.isDeleted != 0
-        let valueEnd = keyEnd + Int(Self.word(bytes, place.offset + 1))
+        let path = namespaces[place.namespace].paths[place.file]
+        // It was whole when the file was walked through.
+        guard let head = files.read(path, at: place.offset, Self.entryBytes) else {
+            throw Self.unreadable(path, place.offset)
+        }
+        let (keyLength, length) = (Int(head[0]), min(Int(Self.word(head, 1)), LogLimits.valueBytesMax))
+        let isDeletion = head[13] & Self.isDeleted != 0
+        let rest = keyLength + (isDeletion ? 0 : length)
+        guard let bytes = files.read(path, at: place.offset + Self.entryBytes, rest) else {
+            throw Self.unreadable(path, place.offset)
+        }
         return .init(
             type: isDeletion ? .tombstone : .value, namespace: UInt32(place.namespace), time: place.time,
-            key: Array(bytes[keyStart..<keyEnd]), value: isDeletion ? [] : Array(bytes[keyEnd..<valueEnd]))
+            key: Array(bytes[..<keyLength]), value: Array(bytes[keyLength...]))
+    }
+
+    private static func unreadable(_ path: String, _ offset: Int) -> Tool.Failure {
+        Tool.Failure(status: 1, description: "\(path) offset \(offset): what was there before cannot be read any more")
     }
 
     // MARK: Files
@@ -95,9 +137,9 @@ struct OriginalSource: ImportSource {
             do throws(SystemError) { bytes = try File.read(path, limit: 4 << 30) } catch {
                 throw Tool.Failure(status: 1, description: "\(error)")
             }
-            namespace.files.append(bytes)
+            namespace.paths.append(path)
             if bytes.count >= Self.headerBytes, Array(bytes[..<4]) == Array("DAT0".utf8), Self.word(bytes, 4) == 3 {
-                walk(bytes, path, known: Self.offsets(index: index, file: number), number, &time)
+                walk(bytes, path, index: index, number, &time)
             } else {
                 report("\(path): this is no data file of version 3")
             }
@@ -107,11 +149,15 @@ struct OriginalSource: ImportSource {
     }
 
     /// Finds the records of a file. Behind damage it goes on where the index knows of the next good one.
-    private mutating func walk(_ bytes: [UInt8], _ path: String, known: [Int], _ file: Int, _ time: inout UInt64) {
+    private mutating func walk(_ bytes: [UInt8], _ path: String, index: String, _ file: Int, _ time: inout UInt64) {
         var offset = Self.headerBytes
+        // All index files have to be read for it, so only where it is needed.
+        var known: [Int]?
         while offset < bytes.count {
             guard let length = Self.goodRecord(bytes, offset) else {
-                let next = known.first { $0 > offset && Self.goodRecord(bytes, $0) != nil } ?? bytes.count
+                let places = known ?? Self.offsets(index: index, file: file)
+                known = places
+                let next = places.first { $0 > offset && Self.goodRecord(bytes, $0) != nil } ?? bytes.count
                 report("\(path) offset \(offset) bytes \(next - offset): no good record, left out")
                 offset = next
                 continue
