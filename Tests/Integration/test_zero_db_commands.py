@@ -241,7 +241,6 @@ def test_clients_of_every_kind(server):
     assert client.config_resetstat()
     assert client.execute_command("NSJUMP") == b"OK"
     assert client.execute_command("INDEX", "DIRTY") == []
-    refused("", client.execute_command, "STOP")
     refused("", client.execute_command, "G", "a")
     for tail in [["PING"], ["-3", "PING"]]:
         result = subprocess.run(["redis-cli", "-s", server.socket, *tail], capture_output=True, timeout=10)

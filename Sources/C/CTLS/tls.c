@@ -1,5 +1,6 @@
 #include "include/CTLS.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <openssl/err.h>
@@ -61,6 +62,31 @@ zg_tls_context_t *zg_tls_context_new(const char *certificate, const char *key, c
     return result;
 }
 
+static int trust(SSL_CTX *context, const char *authority, const char *certificate, const char *key) {
+    if (SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1) return 0;
+    if (SSL_CTX_load_verify_file(context, authority) != 1) return 0;
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    if (certificate == NULL) return 1;
+    return SSL_CTX_use_certificate_chain_file(context, certificate) == 1 &&
+           SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) == 1 && SSL_CTX_check_private_key(context) == 1;
+}
+
+zg_tls_context_t *zg_tls_client_context_new(const char *authority, const char *certificate, const char *key,
+                                            char *problem, size_t problem_size) {
+    ERR_clear_error();
+    zg_tls_context_t *result = OPENSSL_zalloc(sizeof(*result));
+    if (result == NULL) return NULL;
+    result->context = SSL_CTX_new(TLS_client_method());
+    if (result->context == NULL || !trust(result->context, authority, certificate, key)) {
+        zg_tls_problem(problem, problem_size);
+        zg_tls_context_free(result);
+        return NULL;
+    }
+    SSL_CTX_set_mode(result->context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_options(result->context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);
+    return result;
+}
+
 void zg_tls_context_free(zg_tls_context_t *context) {
     if (context == NULL) return;
     SSL_CTX_free(context->context);
@@ -76,6 +102,34 @@ zg_tls_t *zg_tls_accept(zg_tls_context_t *context, int fd) {
     }
     SSL_set_accept_state(made);
     return (zg_tls_t *)made;
+}
+
+static int expect(SSL *made, const char *name) {
+    unsigned char address[16];
+    if (inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1)
+        return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(made), name);
+    SSL_set_hostflags(made, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return SSL_set1_host(made, name) == 1 && SSL_set_tlsext_host_name(made, name) == 1;
+}
+
+zg_tls_t *zg_tls_connect(zg_tls_context_t *context, int fd, const char *name) {
+    SSL *made = SSL_new(context->context);
+    if (made == NULL) return NULL;
+    if (SSL_set_fd(made, fd) != 1 || expect(made, name) != 1) {
+        SSL_free(made);
+        return NULL;
+    }
+    SSL_set_connect_state(made);
+    return (zg_tls_t *)made;
+}
+
+int zg_tls_move(zg_tls_t *tls, int fd) { return SSL_set_fd(ssl(tls), fd) == 1 ? 0 : -1; }
+
+void zg_tls_distrust(const zg_tls_t *tls, char *out, size_t size) {
+    if (size == 0) return;
+    out[0] = 0;
+    long code = SSL_get_verify_result(ssl(tls));
+    if (code != X509_V_OK) snprintf(out, size, "%s", X509_verify_cert_error_string(code));
 }
 
 void zg_tls_free(zg_tls_t *tls) {

@@ -18,6 +18,8 @@ public enum WriteRefusal: Hashable, Sendable {
     case superseded(epoch: UInt64)
     /// Fewer replicas than required have what was written.
     case tooFewReplicas
+    /// The namespace takes its records from another server.
+    case following
 }
 
 /// The file `role`: what a device is, durable before anything follows from it. Two copies are written in turn, so

@@ -187,6 +187,8 @@ struct RecordHeader {
 
     /// The flag of a namespace's end that wants its bytes overwritten. Readers may ignore it.
     static let wipes: UInt16 = 1 << 8
+    /// The flag of a version that was written elsewhere first: its time is that one's. Readers may ignore it.
+    static let isOriginalTime: UInt16 = 1 << 9
 
     init() {}
 

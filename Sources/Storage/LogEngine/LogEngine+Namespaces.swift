@@ -74,7 +74,7 @@ extension LogEngine {
         noteUncertain(id)
     }
 
-    private mutating func chargeDefinition(_ id: UInt32, _ nameBytes: Int, _ settings: NamespaceSettings) {
+    mutating func chargeDefinition(_ id: UInt32, _ nameBytes: Int, _ settings: NamespaceSettings) {
         chargeControl(id, Format.aligned(Format.recordHeaderBytes + nameBytes + settings.encoded.count), active)
     }
 
@@ -99,7 +99,7 @@ extension LogEngine {
         }
     }
 
-    private mutating func record(
+    mutating func record(
         _ type: UInt8, _ namespace: UInt32, _ key: [UInt8], _ value: [UInt8], previous: UInt64, flags: UInt16 = 0,
         time: UInt64
     ) throws(LogError) -> UInt64 {

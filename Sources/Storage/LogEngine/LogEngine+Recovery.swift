@@ -349,7 +349,7 @@ extension LogEngine {
     mutating func apply(
         _ header: RecordHeader, _ head: UnsafeRawPointer, _ value: UnsafeRawPointer?, _ segment: Int, _ offset: UInt64
     ) throws(LogError) {
-        lastTime = max(lastTime, header.time)
+        if header.flags & RecordHeader.isOriginalTime == 0 { lastTime = max(lastTime, header.time) }
         endedWithClose = header.type == RecordType.close
         guard header.flags & 0xff == 0, Self.isUnderstood(extensions: head, header) else {
             throw .unknownRecord(segment: segments[segment].number, offset: offset, type: header.type)

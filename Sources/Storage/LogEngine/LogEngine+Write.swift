@@ -184,6 +184,7 @@ extension LogEngine {
         let state = try readable(id)
         if readOnlyReason != nil { throw .readOnly }
         if let writeRefusal { throw .refused(writeRefusal) }
+        if state.pointee.settings.following != nil { throw .refused(.following) }
         if state.pointee.settings.isLocked { throw .locked }
         if epoch < state.pointee.fence, !plants(.ignoreFence) { throw .fenced(epoch: state.pointee.fence) }
         return state

@@ -43,6 +43,7 @@ public struct NamespaceSettings: Hashable, Sendable {
         static let history: UInt16 = 9
         static let reservation: UInt16 = 10
         static let ids: UInt16 = 11
+        static let following: UInt16 = 12
         static let created: UInt16 = 0x8001
         static let operationsMax: UInt16 = 0x8002
         static let bandwidthMax: UInt16 = 0x8003
@@ -77,6 +78,8 @@ public struct NamespaceSettings: Hashable, Sendable {
     public var bandwidthMax: UInt64 = 0
     /// Connections at once; 0 is the server's limit.
     public var connectionsMax: UInt64 = 0
+    /// From where it takes its records; nil: it is written to here.
+    public var following: Following?
     /// Settings that must be understood and are not, or not yet served by this version.
     public private(set) var isSupported = true
     /// How a sequential namespace gives ids: 1 is counted from 0. Another way is not served.
@@ -125,6 +128,12 @@ public struct NamespaceSettings: Hashable, Sendable {
             case Tag.operationsMax: operationsMax = word(data)
             case Tag.bandwidthMax: bandwidthMax = word(data)
             case Tag.connectionsMax: connectionsMax = word(data)
+            case Tag.following:
+                following = Following(data)
+                if following == nil {
+                    others[tag] = data
+                    isSupported = false
+                }
             case Tag.durability:
                 guard let known = Self.durability(data) else { fallthrough }
                 durability = known
@@ -163,6 +172,7 @@ public struct NamespaceSettings: Hashable, Sendable {
         if operationsMax != 0 { fields[Tag.operationsMax] = bytes(operationsMax) }
         if bandwidthMax != 0 { fields[Tag.bandwidthMax] = bytes(bandwidthMax) }
         if connectionsMax != 0 { fields[Tag.connectionsMax] = bytes(connectionsMax) }
+        if let following { fields[Tag.following] = following.encoded }
     }
 
     /// Whether compaction may let former versions go.

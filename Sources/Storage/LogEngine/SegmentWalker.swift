@@ -17,7 +17,7 @@ struct SegmentWalker: ~Copyable {
 
     let disk: any Disk
     let file: DiskFile
-    let length: UInt64
+    private(set) var length: UInt64
     let seed: UInt32
     let allowsGaps: Bool
     /// Where the next record is looked for.
@@ -39,6 +39,9 @@ struct SegmentWalker: ~Copyable {
     }
 
     deinit { window.deallocate() }
+
+    /// The segment has grown.
+    mutating func extend(to length: UInt64) { self.length = max(self.length, length) }
 
     /// Bytes of the segment; nil where the segment is shorter.
     mutating func bytes(at start: UInt64, _ count: Int) -> UnsafeMutableRawPointer? {

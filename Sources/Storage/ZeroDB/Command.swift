@@ -9,6 +9,7 @@ enum Command: UInt8, CaseIterable {
     case listen, unlisten, doors
     case setx, check, keytime, keycur, scanx, rscan, history, wait, mirror, nsjump, reload, stop, index
     case zsync, waitreplicas, promote, demote, replicaof, role
+    case nssync, nsfollow, nspromote, master, data
 
     /// Name on the wire.
     var name: StaticString {
@@ -82,6 +83,11 @@ enum Command: UInt8, CaseIterable {
         case .demote: "DEMOTE"
         case .replicaof: "REPLICAOF"
         case .role: "ROLE"
+        case .nssync: "NSSYNC"
+        case .nsfollow: "NSFOLLOW"
+        case .nspromote: "NSPROMOTE"
+        case .master: "MASTER"
+        case .data: "DATA"
         }
     }
 
@@ -91,7 +97,7 @@ enum Command: UInt8, CaseIterable {
         case .check, .keytime, .keycur: 2
         case .history, .wait, .index: -2
         case .setx: -3
-        case .mirror, .nsjump, .stop: 1
+        case .mirror, .master, .nsjump, .stop: 1
         case .scan, .scanx, .rscan, .reload: -1
         case .multi, .exec, .discard, .unwatch: 1
         case .get, .prefix, .kscan, .watch, .nsnew: -2
@@ -106,7 +112,10 @@ enum Command: UInt8, CaseIterable {
         case .listen: 3
         case .unlisten: 2
         case .doors: 1
-        case .zsync: 7
+        case .zsync, .nssync: 7
+        case .nsfollow: -4
+        case .nspromote: -2
+        case .data: -2
         case .waitreplicas: 3
         case .demote: 2
         case .promote: -1
@@ -121,7 +130,7 @@ enum Command: UInt8, CaseIterable {
     var role: UInt8 {
         switch self {
         case .setx: Role.readWrite
-        case .mirror, .nsjump, .reload, .stop, .index: Role.admin
+        case .mirror, .master, .data, .nsjump, .reload, .stop, .index, .nsfollow, .nspromote: Role.admin
         case .set, .mset, .del, .batch, .flush, .nsfence: Role.readWrite
         case .compact, .nsnew, .nsdel, .nslist, .nsset, .status, .metrics, .hooks, .listen, .unlisten, .doors,
             .zsync, .promote, .demote, .replicaof, .role:

@@ -103,8 +103,10 @@ struct Connection {
     var awaitsWritable = false
     /// Commands are complete in the input but were not executed, because replies wait.
     var isHeld = false
-    /// Between MULTI and EXEC.
+    /// Commands are not executed as they come: between MULTI and EXEC, or behind MASTER.
     var isQueueing = false
+    /// Its commands were given to another server, whose number for who gave them each ends with.
+    var isMaster = false
     /// The writer's epoch, for namespaces with a fence.
     var epoch: UInt64 = 0
     /// Whether descriptors may come with its bytes: an administrator on a Unix socket.

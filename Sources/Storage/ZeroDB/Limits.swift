@@ -86,6 +86,17 @@ enum Limits {
     /// How often a replica is told where the master is: while it is behind, and when nothing happens.
     static let replicaPositionBusy: UInt64 = 20_000_000
     static let replicaPositionIdle: UInt64 = 1_000_000_000
+    /// Followers of namespaces: each reads the log by itself.
+    static let followersMax = 32
+    /// Bytes of the log that are read for one follower in one turn: a third of a millisecond.
+    static let followReadBytes = 1 << 20
+    /// For so long records are gathered for a follower: each batch there says how far it has come.
+    static let followGather: UInt64 = 20_000_000
+    /// How often a source is told how far its follower has come.
+    static let followAcknowledge: UInt64 = 100_000_000
+    /// How long `NSPROMOTE` waits unless it says so, and at most.
+    static let promoteMilliseconds: UInt64 = 10_000
+    static let promoteMillisecondsMax: UInt64 = 3_600_000
     /// How long a stop in order waits for replicas to take the last records.
     static let replicaDrain: UInt64 = 1_000_000_000
     /// Bytes written after which a background sync begins at once: the disk takes them in some tens of milliseconds.

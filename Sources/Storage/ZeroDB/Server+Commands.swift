@@ -88,6 +88,7 @@ extension Server {
             connection.pointee.isClosing = true
         case .reset:
             connection.pointee.isResp3 = false
+            connection.pointee.isMaster = false
             connection.pointee.epoch = 0
             endTransaction(connection)
             names[connection.pointee.descriptor] = nil
@@ -105,7 +106,9 @@ extension Server {
         case .mirror: mirror(connection)
         case .nsjump: jump(connection)
         case .reload: reload(connection)
-        case .stop: fail(connection, "DENIED STOP is not a command here: SIGTERM stops in order")
+        case .stop: stopInOrder(connection)
+        case .master: becomeMaster(connection)
+        case .data: data(connection, count)
         case .index: dirtyIndexes(connection, count)
         case .time: time(connection)
         case .info: information(connection, count)
@@ -123,6 +126,7 @@ extension Server {
         case .unlisten: closeDoor(connection)
         case .doors: listDoors(connection)
         case .zsync: beginReplica(connection)
+        case .nssync, .nsfollow, .nspromote: performMoving(connection, command, count)
         case .waitreplicas: waitReplicas(connection)
         case .promote: promote(connection, count)
         case .demote: demote(connection)
@@ -213,6 +217,8 @@ extension Server {
             "READONLY this is a replica: write to its master (master_host in INFO replication), or PROMOTE it"
         case .refused(.superseded(let epoch)):
             "READONLY a master of epoch \(epoch) exists: write there; REPLICAOF makes this device its replica"
+        case .refused(.following):
+            "READONLY the namespace takes its records from another server (follow_source in NSINFO): NSPROMOTE ends that"
         case .refused(.tooFewReplicas): "NOREPLICAS fewer replicas than required are connected; nothing was written"
         case .manifestDamaged: "ERR the manifest is damaged: it is not known which segments count"
         case .reservationTooLarge: "NOSPACE the device has less than that left to reserve"

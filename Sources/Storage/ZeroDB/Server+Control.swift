@@ -182,6 +182,7 @@ extension Server {
                 return
             }
             try engine.removeNamespace(id, wipes: count == 3, time: now)
+            leave(namespace: id)
             closeDoors(of: name)
             hook("namespace-deleted", [arguments[1].text])
             connection.pointee.ok()
@@ -223,7 +224,7 @@ extension Server {
             public: \(settings.isPublic || settings.passwordVerifier.isEmpty ? "yes" : "no")
             password: \(settings.passwordVerifier.isEmpty ? "no" : "yes")
             \(properties(of: settings))
-            created_ns: \(settings.created)
+            created_ns: \(settings.created)\(followText(id))
             index_entries: \(info.slots)
             \(Self.spaceText(info))
 
@@ -235,6 +236,10 @@ extension Server {
         guard let id = engine.namespace(named: arguments[1].array), var settings = engine.information(id)?.settings
         else {
             fail(connection, LogError.noNamespace)
+            return
+        }
+        guard settings.following == nil else {
+            fail(connection, LogError.refused(.following))
             return
         }
         let (property, value) = (arguments[2], arguments[3])
@@ -278,6 +283,7 @@ extension Server {
             return
         }
         do throws(LogError) {
+            if engine.following(id) != nil { throw .refused(.following) }
             try engine.fence(id, epoch: epoch, time: now)
             connection.pointee.ok()
         } catch { failControl(connection, error) }

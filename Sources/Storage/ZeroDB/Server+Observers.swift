@@ -68,6 +68,9 @@ extension Server {
         }
         guard !observers.mirrors.isEmpty, Self.isMirrored(command) else { return }
         let name = engine.information(connection.pointee.namespace)?.name ?? []
+        let isOwned = connection.pointee.isMaster && count > 1
+        let owner = isOwned ? arguments[count - 1].number ?? connection.pointee.id : connection.pointee.id
+        let count = isOwned ? count - 1 : count
         var isGone = false
         for descriptor in observers.mirrors where descriptor != connection.pointee.descriptor {
             guard let mirror = connections[Int(descriptor)] else {
@@ -83,7 +86,7 @@ extension Server {
             mirror.pointee.array(count + 3)
             mirror.pointee.integer(now / 1_000_000_000)
             mirror.pointee.bulk(name)
-            mirror.pointee.integer(connection.pointee.id)
+            mirror.pointee.integer(owner)
             for index in 0..<count { mirror.pointee.bulk(arguments[index].bytes) }
         }
         if isGone { observers.mirrors.removeAll { [connections] in connections[Int($0)] == nil } }
@@ -92,7 +95,7 @@ extension Server {
     /// What has a password in it is nobody else's business.
     private static func isMirrored(_ command: Command) -> Bool {
         switch command {
-        case .auth, .hello, .select, .nsset, .mirror, .unknown: false
+        case .auth, .hello, .select, .nsset, .nsfollow, .mirror, .master, .unknown: false
         default: true
         }
     }

@@ -89,6 +89,10 @@ extension Server {
         _ connection: UnsafeMutablePointer<Connection>, _ command: Command, _ count: Int
     ) {
         let descriptor = connection.pointee.descriptor
+        if connection.pointee.isMaster {
+            performOwned(connection, command, count)
+            return
+        }
         switch command {
         case .exec: executeTransaction(connection)
         case .discard: discard(connection)

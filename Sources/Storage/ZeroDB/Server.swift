@@ -59,6 +59,8 @@ struct Server: ~Copyable {
     var names: [Int32: [UInt8]] = [:]
     var touched: [Int32] = []
     var replicas = ReplicaSet()
+    /// Namespaces that follow others, or are followed.
+    var moving = Moving()
     /// The connection to the master, of a replica.
     var upstream: Upstream?
     /// Namespaces by number: who has work, what it may take.
@@ -190,6 +192,7 @@ struct Server: ~Copyable {
             endTurn()
             tendReplicas()
             tendUpstream()
+            tendMoving()
             housekeeping()
             maintain(isIdle: count == 0 && !hasReady)
             counters.turnNanosecondsMax = max(
@@ -478,6 +481,7 @@ struct Server: ~Copyable {
         operations.metrics?.stop()
         do throws(LogError) { try engine.close(time: now) } catch { EventLog.error("close_failed", "error=\(error)") }
         drainReplicas()
+        dropFollowers()
         for listener in listeners where listener.isOpen {
             _ = Glibc.close(listener.descriptor)
             if let path = listener.path { unlink(path) }

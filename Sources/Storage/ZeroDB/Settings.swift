@@ -67,6 +67,8 @@ public struct Settings: Sendable {
     public var degradesWithoutReplicas = false
     /// Sockets bound to a namespace.
     public var doors: [Door] = []
+    /// How other servers are met over TLS; nil: not at all.
+    var peerTLS: PeerTLSSettings?
 
     /// The administrator's password, as what recognises it; nil: whoever reaches the TCP port administrates.
     var administrator: PasswordVerifier?
@@ -130,10 +132,17 @@ public struct Settings: Sendable {
           --door NS=PATH[:MODE[:UID]]
                                a Unix socket bound to one namespace, mode 0600 by default; with UID only
                                that uid and root may come in; again for more
-          --replica-of MASTER  be the copy of HOST:PORT or unix:PATH; --data must be empty, or such a copy
+          --replica-of MASTER  be the copy of HOST:PORT, tls:HOST:PORT or unix:PATH; --data must be empty, or
+                               such a copy
           --replica-name NAME  what this replica is called in the master's INFO (default replica)
           --replica-password-file FILE
                                the administrator's password at the master
+          --replica-tls-ca FILE
+                               who vouches for the certificates of masters and sources that are met over TLS
+          --replica-tls-cert FILE, --replica-tls-key FILE
+                               the certificate that is shown to them
+          --replica-tls-name NAME
+                               whose certificate theirs must be (default: the host that is connected to)
           --replica-discard-tail
                                records that the master does not have are given up instead of reported
           --replicas-required N
@@ -163,6 +172,7 @@ extension Settings {
         try self.init(partial: arguments)
         if data.isEmpty { throw SettingsError(description: "--data DIR is required") }
         if let tls { try tls.check() }
+        if peerTLS != nil || replicaOf?.isTLS == true { try (peerTLS ?? PeerTLSSettings()).check() }
         if socket == nil, port == nil, tls == nil, doors.isEmpty { port = 9900 }
     }
 
@@ -257,7 +267,7 @@ extension Settings {
         switch name {
         case "--replica-of":
             guard let address = MasterAddress(value) else {
-                throw Self.wrong(name, "is HOST:PORT or unix:PATH, not '\(value)'")
+                throw Self.wrong(name, "is HOST:PORT, tls:HOST:PORT or unix:PATH, not '\(value)'")
             }
             replicaOf = address
         case "--replica-name":
@@ -266,6 +276,10 @@ extension Settings {
             }
             replicaName = Array(value.utf8)
         case "--replica-password-file": replicaPasswordFile = value
+        case let name where PeerTLSSettings.names.contains(name):
+            var tls = peerTLS ?? PeerTLSSettings()
+            tls.set(name, value)
+            peerTLS = tls
         case "--replica-discard-tail": discardsTail = value == "1"
         case "--replicas-required":
             guard let number = Int(value), (0...Limits.replicasMax).contains(number) else {
@@ -294,6 +308,7 @@ extension Settings {
             lines += ["--replica-name \(String(decoding: replicaName, as: UTF8.self))"]
         }
         if let replicaPasswordFile { lines += ["--replica-password-file \(replicaPasswordFile)"] }
+        lines += peerTLS?.lines ?? []
         if discardsTail { lines += ["--replica-discard-tail=1"] }
         if replicasRequired > 0 {
             lines += ["--replicas-required \(replicasRequired)", "--replicas-timeout \(replicasTimeout)"]
@@ -360,7 +375,7 @@ extension Settings {
             "--replicas-required", "--replicas-timeout", "--replicas-missing",
             "--door", "--capacity", "--compaction-rate", "--history",
             "--print-config", "--help", "--version",
-        ] + operationsNames
+        ] + operationsNames + PeerTLSSettings.names
 
     /// An option that there is not, with the nearest one that there is.
     static func unknown(_ name: String) -> SettingsError {

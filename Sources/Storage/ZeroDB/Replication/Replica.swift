@@ -4,7 +4,7 @@ import LogEngine
 
 /// A replica as its master sees it: a connection that only takes the log, and says how much of it is durable there.
 struct Replica {
-    let descriptor: Int32
+    let socket: PeerSocket
     let id: UInt64
     let name: String
     let since: UInt64
@@ -41,8 +41,8 @@ struct Replica {
     static let outputBytes = 1 << 20
     private static let inputBytes = 4096
 
-    init(descriptor: Int32, id: UInt64, name: String, sender: ReplicaSender, now: UInt64) {
-        (self.descriptor, self.id, self.name, self.sender) = (descriptor, id, name, sender)
+    init(socket: PeerSocket, id: UInt64, name: String, sender: ReplicaSender, now: UInt64) {
+        (self.socket, self.id, self.name, self.sender) = (socket, id, name, sender)
         (since, lastHeard) = (now, now)
         output = .allocate(byteCount: Self.outputBytes, alignment: 4096)
         input = .allocate(capacity: Self.inputBytes)
@@ -51,14 +51,16 @@ struct Replica {
     func free() {
         output.deallocate()
         input.deallocate()
-        _ = Glibc.close(descriptor)
+        socket.close()
     }
 
+    var descriptor: Int32 { socket.descriptor }
     var waitingOutput: Int { outputEnd - outputStart }
     var room: Int { Self.outputBytes - outputEnd }
 
-    mutating func put(_ text: String) {
-        let bytes = Array(text.utf8)
+    mutating func put(_ text: String) { put(Array(text.utf8)) }
+
+    mutating func put(_ bytes: [UInt8]) {
         bytes.withUnsafeBytes { bytes in
             guard let base = bytes.baseAddress, bytes.count <= room else { return }
             (output + outputEnd).copyMemory(from: base, byteCount: bytes.count)
@@ -69,7 +71,7 @@ struct Replica {
     /// Sends what waits; false if the connection takes no more now.
     mutating func flush() -> Bool {
         while waitingOutput > 0 {
-            let sent = zg_db_send(descriptor, output + outputStart, waitingOutput)
+            let sent = socket.send(output + outputStart, waitingOutput)
             if sent == -Int(EAGAIN) { return false }
             if sent < 0 {
                 isDead = true
@@ -86,7 +88,7 @@ struct Replica {
     mutating func receive(now: UInt64) -> Bool {
         var hasNews = false
         while true {
-            let got = zg_db_receive(descriptor, input + inputEnd, Self.inputBytes - inputEnd)
+            let got = socket.receive(input + inputEnd, Self.inputBytes - inputEnd)
             if got == -Int(EAGAIN) { return hasNews }
             if got <= 0 {
                 isDead = true

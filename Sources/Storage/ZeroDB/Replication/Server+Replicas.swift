@@ -1,4 +1,5 @@
 import CLinux
+import CTLS
 import Glibc
 import LogEngine
 
@@ -21,10 +22,6 @@ extension Server {
         }
         guard version == UInt64(Self.replicationProtocol) else {
             fail(connection, "ERR this master speaks replication protocol \(Self.replicationProtocol), not \(version)")
-            return
-        }
-        guard connection.pointee.tls == nil else {
-            fail(connection, "ERR replicas do not come over TLS yet: use a Unix socket, or a network that is safe")
             return
         }
         guard replicas.members.count < Limits.replicasMax else {
@@ -59,22 +56,17 @@ extension Server {
     private mutating func take(
         _ connection: UnsafeMutablePointer<Connection>, _ sender: ReplicaSender, _ name: String
     ) {
-        let descriptor = fcntl(connection.pointee.descriptor, F_DUPFD_CLOEXEC, 3)
-        guard descriptor >= 0 else {
-            fail(connection, "ERR no descriptor is left")
-            return
-        }
-        _ = zg_epoll_control(epoll, 3, connection.pointee.descriptor, 0, 0)
-        connection.pointee.isClosing = true
-        connection.pointee.inputStart = connection.pointee.inputEnd
+        guard let (socket, waiting) = handOver(connection) else { return }
+        let descriptor = socket.descriptor
         let replica = UnsafeMutablePointer<Replica>.allocate(capacity: 1)
         let printable = String(name.prefix(64).map { $0.isASCII && !$0.isWhitespace ? $0 : "." })
         replica.initialize(
             to: Replica(
-                descriptor: descriptor, id: replicas.nextId, name: printable, sender: sender, now: monotonic))
+                socket: socket, id: replicas.nextId, name: printable, sender: sender, now: monotonic))
         replicas.nextId += 1
         replicas.accepted += 1
         replicas.members.append(replica)
+        replica.pointee.put(waiting)
         replica.pointee.put("+ZSYNC \(Self.replicationProtocol) \(engine.epoch)\r\n")
         _ = zg_epoll_control(epoll, 1, descriptor, 0, Self.replicaToken | UInt64(descriptor))
         EventLog.info(
@@ -82,9 +74,44 @@ extension Server {
             "id=\(replica.pointee.id) name=\(printable) segment=\(sender.segment) offset=\(sender.offset)")
     }
 
+    /// Takes a connection's socket away from it, because it is another server's, with the replies that were not sent yet;
+    /// nil if that is not possible.
+    mutating func handOver(
+        _ connection: UnsafeMutablePointer<Connection>
+    ) -> (socket: PeerSocket, waiting: [UInt8])? {
+        let descriptor = fcntl(connection.pointee.descriptor, F_DUPFD_CLOEXEC, 3)
+        guard descriptor >= 0 else {
+            fail(connection, "ERR no descriptor is left")
+            return nil
+        }
+        if let tls = connection.pointee.tls {
+            // What is encrypted goes on where it is; the connection must not say goodbye for it.
+            guard zg_tls_move(tls, descriptor) == 0 else {
+                _ = Glibc.close(descriptor)
+                fail(connection, "ERR no memory is left")
+                return nil
+            }
+        }
+        let socket = PeerSocket(descriptor: descriptor, tls: connection.pointee.tls)
+        connection.pointee.tls = nil
+        connection.pointee.receivesSpecially = false
+        _ = zg_epoll_control(epoll, 3, connection.pointee.descriptor, 0, 0)
+        connection.pointee.isClosing = true
+        connection.pointee.inputStart = connection.pointee.inputEnd
+        let waiting = [UInt8](
+            UnsafeRawBufferPointer(
+                start: connection.pointee.output + connection.pointee.outputStart,
+                count: connection.pointee.waitingOutput))
+        (connection.pointee.outputStart, connection.pointee.outputEnd) = (0, 0)
+        return (socket, waiting)
+    }
+
     /// A replica said something, or takes more.
     mutating func handleReplica(_ descriptor: Int32, _ events: UInt32) {
-        guard let replica = replicas.members.first(where: { $0.pointee.descriptor == descriptor }) else { return }
+        guard let replica = replicas.members.first(where: { $0.pointee.descriptor == descriptor }) else {
+            handleMoving(descriptor, events)
+            return
+        }
         if events & ~UInt32(ZG_WRITABLE) != 0 { read(replica) }
     }
 

@@ -25,6 +25,7 @@ extension Server {
             if upstream != nil, upstream?.descriptor != -1 { endUpstream("promoted") }
             upstream = nil
             updateRequirement()
+            resumeFollowing()
             EventLog.warning("promoted", "epoch=\(epoch) next_sequence=\(engine.nextSequence)")
             connection.pointee.integer(epoch)
         } catch .absent {
@@ -56,12 +57,13 @@ extension Server {
             if engine.role == .master { connection.pointee.ok() } else { promote(connection, nil) }
             return
         }
-        let host = arguments[1].text
-        let text = host.hasPrefix("unix:") ? host : host.contains(":") ? "[\(host)]" : host
         let isShort = count == 3 || (count == 4 && arguments[3].isWord("DISCARD"))
-        guard isShort, let address = MasterAddress(host.hasPrefix("unix:") ? text : text + ":" + arguments[2].text)
+        guard isShort, let address = MasterAddress(arguments[1].text, arguments[2].text),
+            !address.isTLS || settings.peerTLS != nil
         else {
-            fail(connection, "ERR REPLICAOF host port [DISCARD], REPLICAOF unix:PATH - [DISCARD] or REPLICAOF NO ONE")
+            fail(
+                connection,
+                "ERR REPLICAOF host port [DISCARD], tls:host with --replica-tls-ca, unix:PATH -, or REPLICAOF NO ONE")
             return
         }
         do throws(LogError) {
@@ -115,6 +117,7 @@ extension Server {
                         + "lag_microseconds=\(replica.pointee.lag / 1000),sent_bytes=\(replica.pointee.bytesSent)"
                 ))
         }
+        values += movingLines()
         guard let address = upstream?.address, let isUp = upstream?.isStreaming else { return values }
         let master = upstream?.receiver.masterSequence ?? 0
         let bytes = upstream?.receiver.masterBytes ?? 0

@@ -12,6 +12,7 @@ extension Server {
     /// Takes the log from a master from now on.
     mutating func follow(_ address: MasterAddress, discardsTail: Bool) throws(LogError) {
         try engine.follow()
+        while let link = moving.sources.last { leave(link) }
         upstream = Upstream(address, discardsTail: discardsTail, now: monotonic)
         EventLog.info("replica_of", "master=\(address)")
     }
@@ -32,13 +33,13 @@ extension Server {
     }
 
     private mutating func connectUpstream() {
-        let code = upstream?.connect() ?? -1
-        guard code >= 0 else {
-            endUpstream("connect: \(String(cString: strerror(-code)))")
+        guard let upstream else { return }
+        if let problem = upstream.connect(settings.peerTLS, now: monotonic) {
+            endUpstream(problem)
             return
         }
-        upstream?.lastHeard = monotonic
-        _ = zg_epoll_control(epoll, 1, code, UInt32(ZG_READABLE | ZG_WRITABLE), Self.upstreamToken)
+        _ = zg_epoll_control(
+            epoll, 1, upstream.descriptor, UInt32(ZG_READABLE | ZG_WRITABLE), Self.upstreamToken)
     }
 
     mutating func endUpstream(_ why: String) {
@@ -82,30 +83,26 @@ extension Server {
         upstream?.say(words.map { Array($0.utf8) } + [settings.replicaName, SegmentSummary.encode(inventory)])
         upstream?.linesLeft = lines
         upstream?.state = .greeting
-        if upstream?.flush() == false { endUpstream("the connection broke") }
+        if upstream?.flush() == false { endUpstream(upstream?.problem("the connection broke") ?? "") }
     }
 
     private static func hexadecimal(_ byte: UInt8) -> String { (byte < 16 ? "0" : "") + String(byte, radix: 16) }
 
     private mutating func receiveUpstream() {
         var budget = Limits.replicaReadBytes
-        while budget > 0, let descriptor = upstream?.descriptor, descriptor >= 0 {
-            let room = upstream?.makeRoom() ?? 0
-            guard room > 0, let input = upstream?.input, let end = upstream?.inputEnd else { break }
-            let target = input + end
-            let got = zg_db_receive(descriptor, target, room)
-            if got == -Int(EAGAIN) { break }
-            if got <= 0 {
-                endUpstream("the master closed the connection")
+        while budget > 0, let upstream {
+            let before = upstream.bytesReceived
+            switch upstream.receive(now: monotonic) {
+            case .nothing: budget = 0
+            case .end:
+                endUpstream(upstream.problem("the master closed the connection"))
                 return
+            case .some:
+                budget -= Int(upstream.bytesReceived - before)
+                if case .greeting = upstream.state, !readGreeting() { return }
+                if upstream.isStreaming, !takeFrames() { return }
+                if !upstream.mayHaveMore { budget = 0 }
             }
-            budget -= got
-            upstream?.inputEnd += got
-            upstream?.bytesReceived += UInt64(got)
-            upstream?.lastHeard = monotonic
-            if case .greeting = upstream?.state, !readGreeting() { return }
-            if upstream?.isStreaming == true, !takeFrames() { return }
-            if got < room { break }
         }
         commitReplicated()
     }

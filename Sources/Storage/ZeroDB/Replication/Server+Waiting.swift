@@ -39,6 +39,7 @@ extension Server {
         replicas.floor = engine.nextSequence - 1
         updateRequirement()
         if let address = settings.replicaOf { try follow(address, discardsTail: settings.discardsTail) }
+        resumeFollowing()
     }
 
     /// Replies of this turn that are only true if replicas have what was written are kept back.
@@ -136,13 +137,14 @@ extension Server {
 
     /// Milliseconds until something is to be done about replicas, or the master.
     func replicationTimeout() -> Int32 {
-        if replicas.hasMore { return 0 }
+        if replicas.hasMore || moving.hasMore { return 0 }
         var until = UInt64.max
         for held in replicas.held { until = min(until, held.deadline) }
         for waiter in replicas.waiters { until = min(until, waiter.deadline) }
         for replica in replicas.members {
             until = min(until, nextMoment(replica))
         }
+        if !moving.isEmpty { until = min(until, nextMoveMoment()) }
         if case .waiting(let moment)? = upstream?.state { until = min(until, moment) }
         if upstream != nil { until = min(until, monotonic &+ Limits.replicaPositionIdle) }
         if until <= monotonic { return 0 }

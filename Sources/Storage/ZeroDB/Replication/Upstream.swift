@@ -1,8 +1,6 @@
-import CLinux
-import Glibc
 import LogEngine
 
-/// Where a replica's master is.
+/// Where another server is: a replica's master, or a namespace's source.
 public struct MasterAddress: Hashable, Sendable, CustomStringConvertible {
     /// A host and port, or nil.
     public var host: String?
@@ -10,13 +8,17 @@ public struct MasterAddress: Hashable, Sendable, CustomStringConvertible {
     public var port: UInt16 = 0
     /// The Unix socket, if there is no host.
     public var path = ""
+    /// Whether the host speaks TLS at that port.
+    public var isTLS = false
 
-    /// `HOST:PORT` or `unix:PATH`.
+    /// `HOST:PORT`, `tls:HOST:PORT` or `unix:PATH`.
     public init?(_ text: String) {
         if text.hasPrefix("unix:"), text.utf8.count > 5 {
             path = String(text.dropFirst(5))
             return
         }
+        isTLS = text.hasPrefix("tls:")
+        let text = isTLS ? text.dropFirst(4) : text[...]
         guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]), port > 0
         else { return nil }
         var name = text[..<colon]
@@ -25,128 +27,40 @@ public struct MasterAddress: Hashable, Sendable, CustomStringConvertible {
         (host, self.port) = (String(name), port)
     }
 
+    /// As two words of a command: host and port, or `unix:PATH` and something.
+    init?(_ first: String, _ second: String) {
+        if first.hasPrefix("unix:") {
+            self.init(first)
+            return
+        }
+        let prefix = first.hasPrefix("tls:") ? "tls:" : ""
+        let host = first.dropFirst(prefix.utf8.count)
+        self.init(prefix + (host.contains(":") ? "[\(host)]" : host) + ":" + second)
+    }
+
     /// As it is written.
     public var description: String {
         guard let host else { return "unix:" + path }
-        return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+        return (isTLS ? "tls:" : "") + (host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)")
     }
 }
 
 /// A replica's connection to its master.
-final class Upstream {
-    enum State {
-        /// Not before this moment is it tried again.
-        case waiting(until: UInt64)
-        case connecting
-        /// Asked for the log; the master's answer is a line.
-        case greeting
-        case streaming
-    }
-
-    static let inputBytes = 1 << 20
-
-    let address: MasterAddress
+final class Upstream: PeerLink {
     /// Whether records that the master does not have may be cut away.
     var discardsTail: Bool
-    var state: State
-    var descriptor: Int32 = -1
     var receiver = ReplicaReceiver()
-    /// Lines of the greeting that are still to come: one for `AUTH`, one for `ZSYNC`.
-    var linesLeft = 0
-    let input: UnsafeMutableRawPointer
-    var inputStart = 0
-    var inputEnd = 0
-    /// What is still to be said to the master.
-    var output: [UInt8] = []
-    /// When the master was last heard.
-    var lastHeard: UInt64 = 0
-    /// When this device had last everything that the master had.
-    var lastEqual: UInt64 = 0
     var acknowledged: UInt64 = 0
     var acknowledgedToken: UInt64 = 0
-    var retryDelay: UInt64 = 0
-    var attempts: UInt64 = 0
-    var bytesReceived: UInt64 = 0
-    var lastError = ""
 
     init(_ address: MasterAddress, discardsTail: Bool, now: UInt64) {
-        (self.address, self.discardsTail) = (address, discardsTail)
-        state = .waiting(until: now)
-        input = .allocate(byteCount: Self.inputBytes, alignment: 4096)
-        lastEqual = now
+        self.discardsTail = discardsTail
+        super.init(address, now: now)
     }
 
-    deinit {
-        input.deallocate()
-        if descriptor >= 0 { _ = Glibc.close(descriptor) }
-    }
-
-    var isStreaming: Bool { if case .streaming = state { true } else { false } }
-
-    /// Begins to connect; the descriptor, or a negative error.
-    func connect() -> Int32 {
-        attempts += 1
+    override func connect(_ tls: PeerTLSSettings?, now: UInt64) -> String? {
         receiver = ReplicaReceiver()
-        (inputStart, inputEnd, acknowledged, acknowledgedToken) = (0, 0, 0, 0)
-        output.removeAll(keepingCapacity: true)
-        let code: Int32
-        if let host = address.host {
-            code = zg_tcp_connect_begin(host, address.port)
-        } else {
-            code = zg_unix_connect(address.path)
-            if code >= 0 { _ = zg_socket_nonblocking(code, 1) }
-        }
-        if code >= 0 {
-            descriptor = code
-            state = .connecting
-        }
-        return code
-    }
-
-    /// Ends the connection; it is tried again later, and later still if that fails.
-    func end(_ why: String, now: UInt64) {
-        if descriptor >= 0 { _ = Glibc.close(descriptor) }
-        descriptor = -1
-        lastError = why
-        retryDelay = min(max(retryDelay * 2, 50_000_000), 5_000_000_000)
-        state = .waiting(until: now &+ retryDelay)
-    }
-
-    func say(_ arguments: [[UInt8]]) {
-        output += Array("*\(arguments.count)\r\n".utf8)
-        for argument in arguments { output += Array("$\(argument.count)\r\n".utf8) + argument + [13, 10] }
-    }
-
-    /// Sends what is to be said; false if the connection is broken.
-    func flush() -> Bool {
-        while !output.isEmpty {
-            let sent = output.withUnsafeBytes { zg_db_send(descriptor, $0.baseAddress, $0.count) }
-            if sent == -Int(EAGAIN) { return true }
-            if sent < 0 { return false }
-            output.removeFirst(sent)
-        }
-        return true
-    }
-
-    /// Room for more at the end of the input; 0 if there is none.
-    func makeRoom() -> Int {
-        if inputStart == inputEnd { (inputStart, inputEnd) = (0, 0) }
-        if Self.inputBytes - inputEnd < 64 << 10, inputStart > 0 {
-            input.copyMemory(from: input + inputStart, byteCount: inputEnd - inputStart)
-            (inputStart, inputEnd) = (0, inputEnd - inputStart)
-        }
-        return Self.inputBytes - inputEnd
-    }
-
-    /// The next line of the greeting, without its end.
-    func line() -> String? {
-        for index in inputStart..<max(inputStart, inputEnd)
-        where input.load(fromByteOffset: index, as: UInt8.self) == 10 {
-            let bytes = UnsafeRawBufferPointer(start: input + inputStart, count: index - inputStart)
-            let text = String(decoding: bytes.filter { $0 != 13 }, as: UTF8.self)
-            inputStart = index + 1
-            return text
-        }
-        return nil
+        (acknowledged, acknowledgedToken) = (0, 0)
+        return super.connect(tls, now: now)
     }
 }
