@@ -26,7 +26,9 @@ extension LogEngine {
     ) throws(LogError) {
         let state = try state(id)
         guard state.pointee.settings.isSupported else { throw .namespaceUnsupported }
-        guard settings.mode == state.pointee.settings.mode || state.pointee.slots == 0 else { throw .modeFixed }
+        guard settings.mode == state.pointee.settings.mode || state.pointee.slots == 0 || plants(.changeMode) else {
+            throw .modeFixed
+        }
         if settings.reservation > state.pointee.settings.reservation {
             try checkReservation(id, settings.reservation)
         }
@@ -59,7 +61,8 @@ extension LogEngine {
         guard wipes, sequence > 0 else { return }
         if compaction.phase != .moving { abandonRun(overwrites: true) }
         compaction.wiped.insert(id)
-        try rollActive()
+        // It has happened, so a lack of space now is no reason to say otherwise; the segment is ended later.
+        do throws(LogError) { try rollActive() } catch { if error != .full { throw error } }
     }
 
     /// Ends everything that a namespace holds, its history too, durably; its settings and fence stay.
@@ -133,6 +136,8 @@ extension LogEngine {
             if state.pointee.name == name {
                 state.pointee.settings = settings
                 state.pointee.definition = sequence
+                // Records may be applied again, and in between the name may have been another's.
+                names[name] = id
                 return state
             }
             names[state.pointee.name] = nil
@@ -153,7 +158,7 @@ extension LogEngine {
         guard let state = namespaces[Int(id)] else { return }
         noteUncertain(id)
         if let table = state.pointee.table { forgetLive(table) }
-        names[state.pointee.name] = nil
+        if names[state.pointee.name] == id { names[state.pointee.name] = nil }
         namespaces[Int(id)] = nil
         ended.append(EndedNamespace(state: state))
     }

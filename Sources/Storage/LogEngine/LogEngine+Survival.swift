@@ -51,6 +51,8 @@ extension LogEngine {
             }
             return .current
         }
+        if plants(.compactWorm), state.pointee.settings.isWorm, state.pointee.settings.history != .all { return .drop }
+        if plants(.ignorePolicy), slot.sequence > header.sequence { return .drop }
         guard slot.sequence > header.sequence, state.pointee.isReclaimed else { return .keep }
         return isKept(header, slot, state.pointee.settings.history, now) ? .keep : .drop
     }
@@ -72,7 +74,7 @@ extension LogEngine {
         case .all, .last: return false
         }
         // All that is older is among the inputs, and goes with it.
-        return compaction.startsTheLog && compaction.purged.count < Self.purgedMax
+        return (compaction.startsTheLog || plants(.purgeEarly)) && compaction.purged.count < Self.purgedMax
     }
 
     /// Deletions of one run; more are left for the next.
