@@ -189,6 +189,14 @@ extension LogEngine {
             discardedFiles: discarded.count, lastFailure: compaction.lastFailure)
     }
 
+    /// The number of a segment that a compaction writes and has not read again yet.
+    package var unverifiedOutput: UInt64? {
+        let isUnverified =
+            compaction.phase == .copying || compaction.phase == .finishing
+            || (compaction.phase == .verifying && compaction.verifiedAt == 0)
+        return isUnverified && compaction.output.file != nil ? compaction.output.number : nil
+    }
+
     /// Keeps compaction from beginning a run, for as long as somebody copies segments by their order.
     public var holdsCompaction: Bool {
         get { compaction.isHeld }

@@ -49,7 +49,7 @@ extension LogEngine {
     public mutating func abortBatch() {
         guard let start = openBatch else { return }
         openBatch = nil
-        revertWrites(after: start.undo, start.modeUndo)
+        if !plants(.keepAborted) { revertWrites(after: start.undo, start.modeUndo) }
         indexWriter.drop(Int(nextSequence - start.nextSequence))
         (pendingCount, nextSequence, lastTime) = (start.pendingCount, start.nextSequence, start.lastTime)
     }

@@ -158,7 +158,9 @@ extension LogEngine {
             compaction.purged.append((header.namespace, [UInt8](key), header.sequence))
             compaction.copiedLive[compaction.input] += UInt64(header.totalBytes)
             return
-        case .current: compaction.copiedLive[compaction.input] += UInt64(header.totalBytes)
+        case .current:
+            compaction.copiedLive[compaction.input] += UInt64(header.totalBytes)
+            if plants(.dropLive), header.sequence & 7 == 0 { return }
         case .keep: break
         }
         compaction.entry = (header, hasher.hash(key))
@@ -298,10 +300,12 @@ extension LogEngine {
     private mutating func finishOutput(_ now: UInt64) {
         do throws(DiskError) {
             guard try endBackgroundSync() else { return }
-            if let file = compaction.output.file, compaction.output.syncedLength < compaction.output.length {
+            if let file = compaction.output.file, compaction.output.syncedLength < compaction.output.length,
+                !plants(.publishBeforeSync)
+            {
                 compaction.output.syncedLength = compaction.output.length
                 try beginSync(file)
-            } else if durableSequence < compaction.decidedUpTo {
+            } else if durableSequence < compaction.decidedUpTo, !plants(.decideBeforeDurable) {
                 compaction.syncingActive = turnFirst - 1
                 try beginSync(segments[active].file)
             } else {
@@ -331,7 +335,7 @@ extension LogEngine {
             return
         }
         guard compaction.verifiedAt == compaction.output.length else { return }
-        if compaction.verifiedChecksum == compaction.output.checksum {
+        if compaction.verifiedChecksum == compaction.output.checksum || plants(.unverifiedOutput) {
             compaction.phase = .publishing
         } else {
             failCompaction("segment \(compaction.output.number) does not hold what was written to it", now)

@@ -20,6 +20,7 @@ extension LogEngine {
         else { return false }
         if isLast {
             isKept = true
+            unsettled = segment.length - UInt64(last.totalBytes)
             indexWriter = IndexWriter(
                 disk: disk, header: header, file: file, count: Int(index.count), checksum: state)
         }
@@ -244,6 +245,14 @@ extension LogEngine {
             return false
         }
         return entry.sequence <= table.checkpoint.sequence
+    }
+
+    /// The segment before one that was being made is written to again: its index is not the one that grows, and where
+    /// the manifest says that it has ended the next record begins another.
+    mutating func resumeSealed() {
+        guard !segments.isEmpty else { return }
+        indexWriter = IndexWriter(disk: disk, header: header, isUseful: false)
+        if let entry = manifest?.entry(segments[active].number), entry.last != 0 { hasDamagedHeader = true }
     }
 
     /// Removes indexes whose segments are not there.

@@ -41,7 +41,7 @@ extension LogEngine {
             return
         }
         let before = try table.entry(id)
-        modeUndo.note(state.pointee.id, id: id, before)
+        modeUndo.note(state.pointee.id, id: id, before, nextId: table.nextId)
         account(state, try self.slot(before) ?? Slot(), slot)
         try table.put(id, after, sequence: slot.sequence, durable: slot.sequence)
     }
@@ -52,7 +52,7 @@ extension LogEngine {
         do throws(LogError) {
             let before = try table.entry(id)
             if before.sequence >= after.sequence { return }
-            modeUndo.note(table.namespace, id: id, before)
+            modeUndo.note(table.namespace, id: id, before, nextId: table.nextId)
             try table.put(id, after, sequence: after.sequence, durable: 0)
         } catch {
             if error != .indexDamaged { throw error }
@@ -196,7 +196,7 @@ extension LogEngine {
                 uncharge(state, read.recordBytes)
             }
             try table.put(change.id, change.entry, sequence: max(1, change.entry.sequence), durable: 0)
-            if change.entry.isEmpty, table.nextId == change.id + 1 { table.nextId = change.id }
+            if change.entry.isEmpty, table.nextId == change.id + 1 { table.nextId = change.nextId }
         } catch { table.isInDoubt = true }
     }
 
@@ -207,7 +207,7 @@ extension LogEngine {
         guard let position = positions[entry.segment] else { throw .indexDamaged }
         return Slot(
             hash: KeyHash(high: 0, low: 0), sequence: entry.sequence, segment: position,
-            offset: (entry.sizes >> 32) << 3, valueLength: UInt32(truncatingIfNeeded: entry.sizes) >> 5, keyLength: 8,
+            offset: entry.offset, valueLength: UInt32(truncatingIfNeeded: entry.sizes) >> 5, keyLength: 8,
             flags: UInt8(truncatingIfNeeded: entry.sizes) & 0x1f)
     }
 

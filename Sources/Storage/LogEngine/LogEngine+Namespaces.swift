@@ -26,7 +26,9 @@ extension LogEngine {
     ) throws(LogError) {
         let state = try state(id)
         guard state.pointee.settings.isSupported else { throw .namespaceUnsupported }
-        guard settings.mode == state.pointee.settings.mode || state.pointee.slots == 0 else { throw .modeFixed }
+        guard settings.mode == state.pointee.settings.mode || state.pointee.slots == 0 || plants(.changeMode) else {
+            throw .modeFixed
+        }
         if settings.reservation > state.pointee.settings.reservation {
             try checkReservation(id, settings.reservation)
         }
@@ -61,7 +63,8 @@ extension LogEngine {
         compaction.wiped.insert(id)
         // It may hold keys of what is to be overwritten.
         giveBackCheckpoint()
-        try rollActive()
+        // It has happened, so a lack of space now is no reason to say otherwise; the segment is ended later.
+        do throws(LogError) { try rollActive() } catch { if error != .full { throw error } }
     }
 
     /// Ends everything that a namespace holds, its history too, durably; its settings and fence stay.
@@ -135,6 +138,8 @@ extension LogEngine {
             if state.pointee.name == name {
                 state.pointee.settings = settings
                 state.pointee.definition = sequence
+                // Records may be applied again, and in between the name may have been another's.
+                names[name] = id
                 return state
             }
             names[state.pointee.name] = nil
@@ -155,7 +160,7 @@ extension LogEngine {
         guard let state = namespaces[Int(id)] else { return }
         noteUncertain(id)
         if let table = state.pointee.table { forgetLive(table) }
-        names[state.pointee.name] = nil
+        if names[state.pointee.name] == id { names[state.pointee.name] = nil }
         namespaces[Int(id)] = nil
         ended.append(EndedNamespace(state: state))
     }

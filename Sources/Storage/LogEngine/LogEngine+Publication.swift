@@ -60,6 +60,7 @@ extension LogEngine {
                         number: made.number, kind: made.kind, first: made.firstSequence, last: made.last,
                         length: made.length, checksum: ~compaction.output.checksum)), at: 0)
         }
+        if plants(.removeInputFirst) { try? disk.remove(Format.name(segment: segments[compaction.inputs[0]].number)) }
         do throws(DiskError) { try editManifest(edits, now) } catch {
             if readOnlyReason == nil {
                 failCompaction("the manifest could not be changed: \(error)", now)

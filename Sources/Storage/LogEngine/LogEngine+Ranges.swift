@@ -64,12 +64,16 @@ extension LogEngine {
         page.clear()
         guard let ordered = try readable(namespace).pointee.ordered else { throw .notOrdered }
         var left = visits
-        var isThere = range.isReverse ? Self.seekBack(ordered, range) : Self.seek(ordered, range)
+        var isThere =
+            range.isReverse
+            ? Self.seekBack(ordered, range) : Self.seek(ordered, range, repeats: plants(.repeatCursor))
         let bound = range.isReverse ? range.from : range.to
         while isThere {
             let count = ordered.index.copyKey(into: scratch)
             let key = UnsafeRawBufferPointer(start: scratch, count: count)
-            if let bound, range.isReverse ? Self.isBelow(key, bound) : !Self.isBelow(key, bound) { break }
+            if let bound, range.isReverse ? Self.isBelow(key, bound) : !Self.isBelow(key, bound) {
+                if !plants(.includeBound) || !key.elementsEqual(bound) { break }
+            }
             if page.entries.count >= limit || left == 0 { return }
             left -= 1
             let slot = ordered.index.slot
@@ -105,10 +109,10 @@ extension LogEngine {
         return nil
     }
 
-    private static func seek(_ ordered: OrderedKeys, _ range: KeyRange) -> Bool {
+    private static func seek(_ ordered: OrderedKeys, _ range: KeyRange, repeats: Bool) -> Bool {
         let from = range.from ?? []
         if let after = range.after, !after.lexicographicallyPrecedes(from) {
-            return after.withUnsafeBytes { ordered.index.seek($0, after: true) }
+            return after.withUnsafeBytes { ordered.index.seek($0, after: !repeats) }
         }
         return from.withUnsafeBytes { ordered.index.seek($0, after: false) }
     }

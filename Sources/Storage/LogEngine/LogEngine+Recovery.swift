@@ -38,10 +38,13 @@ extension LogEngine {
         // A checkpoint that turns out to be of no use is done without.
         for usesCheckpoint in [true, false] {
             var engine = LogEngine(disk: disk, options: options, header: known)
-            engine.take(role)
+            engine.take(engine.plants(.forgetRole) ? RoleFile() : role)
             engine.manifest = manifest
             engine.highestNumber = present.last ?? 0
             engine.measureSpace()
+            if let failure = manifest?.failure {
+                engine.readOnlyReason = failure == .readOnly ? .medium : .syncFailed(failure)
+            }
             do throws(LogError) {
                 if usesCheckpoint {
                     try engine.adoptCheckpoint(found, files, headers)
@@ -49,7 +52,9 @@ extension LogEngine {
                     engine.known.hasFile = true
                 }
                 try engine.recover(found, files, headers, time)
-                if manifest != nil { try engine.discardStrangers(present.filter { !found.contains($0) }) }
+                if manifest != nil, engine.readOnlyReason == nil {
+                    try engine.discardStrangers(present.filter { !found.contains($0) })
+                }
                 return engine
             } catch {
                 guard usesCheckpoint, engine.known.sequence > 0, error != .disk(.crashed) else { throw error }
@@ -123,7 +128,10 @@ extension LogEngine {
             }
             let length = try disk.measuring(files[index])
             let isLast = index == numbers.count - 1
-            if isLast, headers[index] == nil, try dropUnborn(numbers[index], files[index], length) { break }
+            if isLast, headers[index] == nil, try dropUnborn(numbers[index], files[index], length) {
+                resumeSealed()
+                break
+            }
             if headers[index] == nil {
                 note(numbers[index], 0..<UInt64(Format.headerBlockBytes), nextSequence..<nextSequence, false)
                 hasDamagedHeader = isLast
@@ -191,9 +199,7 @@ extension LogEngine {
     private mutating func replay(index: Int, isLast: Bool, kind: UInt32?) throws(LogError) {
         let segment = segments[index]
         let allowsGaps = kind == SegmentHeader.kindCompacted
-        // What a replica's records say of syncs is true of its master; what it lacks is sent again.
-        var watermark = UInt64.max
-        if isLast { watermark = role == .replica ? nextSequence - 1 : highestWatermark(segment, allowsGaps) }
+        let (watermark, unreadable) = isLast ? promise(of: segment, allowsGaps) : (.max, nil)
         var walker = SegmentWalker(
             disk: disk, file: segment.file, length: segment.length, seed: seed, expected: nextSequence,
             allowsGaps: allowsGaps)
@@ -254,14 +260,19 @@ extension LogEngine {
             revertTurn()
             end = min(end, start)
         }
+        if let unreadable, unreadable.lowerBound >= end { noteUnreadableEnd(segment.number, unreadable) }
         clearUndo()
         turnFirst = nextSequence
         segments[index].length = end
     }
 
     /// The highest sequence number that the last segment says is on stable storage. Damage below it destroyed what
-    /// was there; damage above it may be a write that never ended.
-    private func highestWatermark(_ segment: Segment, _ allowsGaps: Bool) -> UInt64 {
+    /// was there; damage above it may be a write that never ended. And where the segment could not be read.
+    private func promise(
+        of segment: Segment, _ allowsGaps: Bool
+    ) -> (watermark: UInt64, unreadable: Range<UInt64>?) {
+        // What a replica's records say of syncs is true of its master; what it lacks is sent again.
+        if role == .replica { return (nextSequence - 1, nil) }
         var walker = SegmentWalker(
             disk: disk, file: segment.file, length: segment.length, seed: seed, expected: nextSequence,
             allowsGaps: allowsGaps)
@@ -270,9 +281,16 @@ extension LogEngine {
             switch walker.next() {
             case .record(let header, _): watermark = max(watermark, header.synced)
             case .damage: continue
-            case .end: return watermark
+            case .end: return (watermark, walker.unreadable)
             }
         }
+    }
+
+    /// The log ends before a place that cannot be read. What stood there, if anything did, is cut, and nobody can say
+    /// whether it was promised; but it is said that something may be missing, and its numbers are not given again.
+    private mutating func noteUnreadableEnd(_ number: UInt64, _ range: Range<UInt64>) {
+        note(number, range, nextSequence..<nextSequence, false)
+        (endedWithClose, hasUnreadableEnd) = (false, true)
     }
 
     /// Cuts what was never fully written and makes durable what is kept.
@@ -300,7 +318,10 @@ extension LogEngine {
         report.wasClosed = endedWithClose
         endOfEarlier = nextSequence - 1
         firstOfSession = nextSequence
-        if !endedWithClose, lastPolicy != .always, !plants(.reuseSequence) {
+        // Promoted, and nothing was written since: what the former master gave is not known.
+        let isUnused =
+            role == .master && roleFile.isPromoted && segments[last].length <= UInt64(Format.headerBlockBytes)
+        if isUnused || (!endedWithClose && (lastPolicy != .always || hasUnreadableEnd)), !plants(.reuseSequence) {
             firstOfSession = (nextSequence | 0xffff_ffff) + 1
         }
         reserved = segments[last].length
@@ -309,8 +330,9 @@ extension LogEngine {
 
     /// Writes again what nobody promised to be on the medium. After a sync that failed the system may hold bytes that
     /// it takes for written, which the next sync would not write; the process before this one may have died of that.
+    /// Behind a stop in order that is the record `close` alone.
     private func rewrite(_ segment: Segment) throws(DiskError) {
-        guard var at = unsettled, !endedWithClose else { return }
+        guard var at = unsettled else { return }
         if at == UInt64(Format.headerBlockBytes) { at = 0 }
         let buffer = UnsafeMutableRawPointer.allocate(byteCount: 4096, alignment: 4096)
         defer { buffer.deallocate() }

@@ -105,7 +105,7 @@ extension LogEngine {
         try sealActive()
         leaveGap()
         let former = header.epoch
-        header.epoch = epoch
+        if !plants(.promoteWithoutEpoch) { header.epoch = epoch }
         lastTime = max(lastTime, time)
         do throws(LogError) { try startSegment(number: highestNumber + 1) } catch {
             header.epoch = former
@@ -344,7 +344,7 @@ extension LogEngine {
                     try disk.remove(Format.name(segment: segment.number))
                 } else {
                     try? disk.remove(Format.name(index: segment.number))
-                    try disk.truncate(segment.file, length: position.offset)
+                    if !plants(.keepTail) { try disk.truncate(segment.file, length: position.offset) }
                     try disk.sync(segment.file)
                 }
             }

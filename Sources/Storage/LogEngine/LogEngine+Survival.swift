@@ -60,6 +60,8 @@ extension LogEngine {
             else { return .current }
             return .purge
         }
+        if plants(.compactWorm), state.pointee.settings.isWorm, state.pointee.settings.history != .all { return .drop }
+        if plants(.ignorePolicy), slot.sequence > header.sequence { return .drop }
         guard slot.sequence > header.sequence, state.pointee.isReclaimed else { return .keep }
         if policy.keepsNothing { return .drop }
         guard let from = compaction.keptFrom[HistoryKey(namespace: header.namespace, hash: hash)] else {
@@ -71,7 +73,8 @@ extension LogEngine {
     /// Whether a deletion may leave the log at all. All that is older has to be among the inputs, and go with it.
     private func mayPurge(_ policy: HistoryPolicy) -> Bool {
         switch policy {
-        case .last(1), .duration: compaction.startsTheLog && compaction.purged.count < Self.purgedMax
+        case .last(1), .duration:
+            (compaction.startsTheLog || plants(.purgeEarly)) && compaction.purged.count < Self.purgedMax
         case .all, .last: false
         }
     }

@@ -3,8 +3,6 @@ import Simulation
 // Indexes of ordered and sequential namespaces over the life of a process: how they begin, how they are made anew from
 // the log, how tables follow it.
 extension LogEngine {
-    /// A table gets a checkpoint when it is so many records behind.
-    private static let recordsPerCheckpoint: UInt64 = 1 << 20
     /// Pages of a table that are written before they are synced: a few milliseconds of the disk.
     private static let pagesPerSync = 256
 
@@ -38,6 +36,8 @@ extension LogEngine {
 
     /// Behind recovery: looks at every table, makes anew what is in doubt, removes what belongs to nobody.
     mutating func finishIndexes() throws(LogError) {
+        // What ended meanwhile must not come back by its old records.
+        inDoubt = inDoubt.filter { hasNamespace($0) }
         for case let state? in namespaces { try judge(state) }
         let hasRebuilt = !inDoubt.isEmpty
         if hasRebuilt {
@@ -72,7 +72,8 @@ extension LogEngine {
         if table.isInDoubt || table.checkpoint.sequence > last { return false }
         let page = UnsafeMutableRawPointer.allocate(byteCount: SequentialTable.pageBytes, alignment: 64)
         defer { page.deallocate() }
-        var (entries, bytes, filled, filledBefore, end): (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
+        var (entries, bytes, end): (UInt64, UInt64, UInt64) = (0, 0, 0)
+        var (filled, filledBefore): (UInt64, UInt64) = (0, 0)
         var known = UInt64.max
         var at = 0
         var live: [Int: UInt64] = [:]
@@ -87,7 +88,8 @@ extension LogEngine {
             }
             if SequentialTable.isZero(memory) { continue }
             filled += 1
-            if UInt64(number) < table.checkpoint.pages { filledBefore += 1 }
+            // A page that was zeros when it was read has lost what it had, whatever was put in it since.
+            if UInt64(number) < table.checkpoint.pages, !tables.isNew(table, number) { filledBefore += 1 }
             for index in 0..<SequentialTable.entriesPerPage {
                 let place = memory + SequentialTable.pageHeaderBytes + index * TableEntry.bytes
                 if place.load(as: UInt64.self) == 0 { continue }
@@ -97,9 +99,12 @@ extension LogEngine {
                     guard let found = positions[entry.segment] else { return false }
                     (known, at) = (entry.segment, found)
                 }
+                if entry.offset + UInt64(Format.recordHeaderBytes) > segments[at].length { return false }
                 live[at, default: 0] += entry.recordBytes
                 if entry.isTombstone { tombstones += entry.recordBytes } else { records += entry.recordBytes }
-                end = UInt64(number * SequentialTable.entriesPerPage + index) + 1
+                if !entry.isTombstone || !plants(.reuseId) {
+                    end = UInt64(number * SequentialTable.entriesPerPage + index) + 1
+                }
                 if !entry.isTombstone { (entries, bytes) = (entries + 1, bytes + entry.payloadBytes) }
             }
         }
@@ -107,7 +112,7 @@ extension LogEngine {
         (state.pointee.entries, state.pointee.liveBytes) = (entries, bytes)
         (state.pointee.liveRecordBytes, state.pointee.tombstoneBytes) = (records, tombstones)
         table.live = live
-        table.nextId = max(table.checkpoint.nextId, end)
+        table.nextId = max(plants(.reuseId) ? 0 : table.checkpoint.nextId, end)
         table.filled = filled
         return true
     }
@@ -142,7 +147,12 @@ extension LogEngine {
             case .damage(let range, _, let repaired?):
                 guard inDoubt.contains(repaired.namespace) else { continue }
                 try repairedHead(repaired, walker.repairedHead, position, range.lowerBound)
-            case .damage: continue
+            case .damage(let range, let lost, _):
+                // Its keys were known from its index; now they are not.
+                let isKnown = report.damages.contains {
+                    $0.segment == segment.number && $0.offset == range.lowerBound
+                }
+                if !isKnown { note(segment.number, range, lost, false) }
             case .end:
                 clearUndo()
                 return
@@ -192,7 +202,8 @@ extension LogEngine {
                     return true
                 }
                 guard isBehind(table) else { continue }
-                if try tables.writeSome(max(1, budget / SequentialTable.pageBytes), of: table) > 0 { return true }
+                let pages = plants(.overstateCheckpoint) ? 0 : max(1, budget / SequentialTable.pageBytes)
+                if try tables.writeSome(pages, of: table) > 0 { return true }
                 try checkpoint(table)
             } catch { return false }
         }
@@ -201,7 +212,7 @@ extension LogEngine {
 
     private func isBehind(_ table: SequentialTable) -> Bool {
         table.lastChange > table.checkpoint.sequence
-            && durableSequence >= table.checkpoint.sequence + Self.recordsPerCheckpoint
+            && durableSequence >= table.checkpoint.sequence + options.tableRecords
     }
 
     /// Writes all tables, so that the next start has nothing to put again, and segments that were copied may go.
@@ -224,9 +235,10 @@ extension LogEngine {
         guard tables.failure == nil else { return }
         var checkpoint = table.checkpoint
         checkpoint.sequence = tables.firstUnwritten(table).map { $0 - 1 } ?? durableSequence
+        if plants(.overstateCheckpoint) { checkpoint.sequence = durableSequence }
         guard checkpoint.sequence >= table.checkpoint.sequence else { return }
         (checkpoint.nextId, checkpoint.pages) = (table.nextId, UInt64(table.roomPages))
-        checkpoint.filled = tables.firstUnwritten(table) == nil ? table.filled : 0
+        checkpoint.filled = table.filled - min(table.filled, tables.newPages(table))
         do throws(DiskError) { try table.write(checkpoint) } catch {
             if error == .crashed { throw .disk(error) }
             // A table that cannot be written is made anew at the next start; the log is not concerned.

@@ -41,6 +41,7 @@ extension LogEngine {
         _ namespace: UInt32, _ key: UnsafeRawBufferPointer, at time: UInt64
     ) throws(LogError) -> Version? {
         var next = try version(namespace, key, before: nil)
+        let time = plants(.exclusiveTime) ? time &- 1 : time
         while let found = next, found.time > time { next = try older(found, namespace, key) }
         return next
     }

@@ -109,6 +109,8 @@ public struct LogEngine: ~Copyable {
     /// The policy of the last process that wrote.
     var lastPolicy: SyncPolicy = .always
     var endedWithClose = true
+    /// Bytes of the last segment behind its last record cannot be read.
+    var hasUnreadableEnd = false
     /// Where in the last segment the first record stands that may not be on the medium.
     var unsettled: UInt64?
     /// The last segment's header is damaged, so that the next record begins another.
@@ -148,6 +150,7 @@ public struct LogEngine: ~Copyable {
         pending = .allocate(byteCount: pendingCapacity, alignment: 4096)
         scratch = .allocate(byteCount: Format.headBytesMax + 8, alignment: 16)
         undo.reserveCapacity(4096)
+        tables.trustsPages = plants(.trustTable)
     }
 
     // MARK: What can be told
@@ -268,6 +271,8 @@ public struct LogOptions: Sendable {
     public var slackBytes = 64 << 10
     /// Pages of 4 KiB of sequential namespaces' tables that are kept in memory.
     public var tablePages = 1024
+    /// A table gets a checkpoint when it is so many records behind.
+    public var tableRecords: UInt64 = 1 << 20
     /// Behind a clean stop a last segment up to this size is read all the same, so that damage in it is found.
     public var scannedBytes = 64 << 20
     /// Bytes that the device may use; 0: all of the disk.

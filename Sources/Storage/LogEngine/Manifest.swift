@@ -51,6 +51,10 @@ struct Manifest {
     private(set) var isHalf = false
     /// A change failed in a way that leaves open whether it happened.
     private(set) var isUncertain = false
+    /// Transactions as they were read, until they are written again.
+    private var good: [UInt8] = []
+    /// Why what was read may not be on the medium.
+    private(set) var failure: DiskError?
     /// Files of other generations, removed before the next change.
     private var stale: [String] = []
 
@@ -194,6 +198,7 @@ struct Manifest {
         for generation in generations {
             guard var found = try read(disk, generation) else { continue }
             found.stale = generations.filter { $0 != generation }.map { name($0) }
+            try found.settle()
             return found
         }
         // The first one was being made. A later one is only made while the one before is there.
@@ -251,6 +256,23 @@ struct Manifest {
         return bytes
     }
 
+    /// Writes again what was read, and syncs it: the process before this one may have died before its last change was
+    /// on the medium, and what follows from a change, like removing segments, may only follow when it is there.
+    private mutating func settle() throws(LogError) {
+        do throws(DiskError) {
+            try disk.write(file, at: 0, headerBlock().span.bytes)
+            for copy in 0..<2 {
+                try disk.write(file, at: UInt64(Format.headerBlockBytes + copy * region), good.span.bytes)
+            }
+            try disk.sync(file)
+            isHalf = false
+        } catch {
+            if error == .crashed { throw .disk(error) }
+            failure = error
+        }
+        good = []
+    }
+
     private mutating func replay(_ bytes: [UInt8]) throws(LogError) {
         var failure: LogError?
         bytes.withUnsafeBytes { bytes in
@@ -259,7 +281,10 @@ struct Manifest {
                 guard let edits = copies[0] ?? copies[1] else { break }
                 if copies.contains(where: { $0 == nil }) { isHalf = true }
                 for edit in edits { apply(edit) }
-                offset += Self.transactionHeaderBytes + edits.count * Self.editBytes
+                let size = Self.transactionHeaderBytes + edits.count * Self.editBytes
+                let start = Format.headerBlockBytes + (copies[0] == nil ? region : 0) + offset
+                good += bytes[start..<start + size]
+                offset += size
                 nextNumber += 1
             }
             // Only the last transaction can be unfinished: if a later one is there, this one is damaged.

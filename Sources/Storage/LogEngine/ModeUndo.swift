@@ -19,6 +19,8 @@ struct ModeUndo {
         /// Sequential: the id and its entry.
         var id: UInt64 = 0
         var entry = TableEntry()
+        /// The id that was to be given next.
+        var nextId: UInt64 = 0
     }
 
     private(set) var changes: [Change] = []
@@ -32,8 +34,8 @@ struct ModeUndo {
         keys.append(contentsOf: key)
     }
 
-    mutating func note(_ namespace: UInt32, id: UInt64, _ before: TableEntry) {
-        changes.append(Change(namespace: namespace, id: id, entry: before))
+    mutating func note(_ namespace: UInt32, id: UInt64, _ before: TableEntry, nextId: UInt64) {
+        changes.append(Change(namespace: namespace, id: id, entry: before, nextId: nextId))
     }
 
     func key(_ change: Change) -> [UInt8] { Array(keys[change.start..<change.start + change.count]) }

@@ -58,6 +58,69 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     case forgetTurnFailure
     /// Behind a checkpoint nothing of the log is read.
     case ignoreTail
+    /// A table says to have records that it does not have yet.
+    case overstateCheckpoint
+    /// Believes a table's page without looking at its checksum.
+    case trustTable
+    /// After a restart an id is given again whose key was ended.
+    case reuseId
+    /// A page begins with the key that the one before ended with.
+    case repeatCursor
+    /// A range has the key that it ends before.
+    case includeBound
+    /// A namespace that has keys gets another mode.
+    case changeMode
+    /// A batch that is given up stays in the index.
+    case keepAborted
+    /// What was written at a time is not read at that time.
+    case exclusiveTime
+    /// Compaction leaves out some current versions.
+    case dropLive
+    /// Compaction forgets a deletion whose older versions stand in segments that it does not touch.
+    case purgeEarly
+    /// A change of the manifest is made before the segment that it names is durable.
+    case publishBeforeSync
+    /// Compaction does not read again what it wrote.
+    case unverifiedOutput
+    /// Compaction removes a segment before the manifest says that it does not count.
+    case removeInputFirst
+    /// Compaction lets go what the policy keeps.
+    case ignorePolicy
+    /// Compaction lets go versions of a namespace that never changes.
+    case compactWorm
+    /// Compaction lets go what is superseded by records that are not durable.
+    case decideBeforeDurable
+    /// A replica acknowledges what it received and has not synced.
+    case acknowledgeReceived
+    /// A replica that asks again is sent the log from a record too far.
+    case resumeLate
+    /// A replica becomes the master without a higher epoch.
+    case promoteWithoutEpoch
+    /// What the new master does not have is not cut.
+    case keepTail
+    /// A restart forgets what a device is among its copies.
+    case forgetRole
+}
+
+extension PlantedBug {
+    /// Whether only a run with replicas can find it.
+    package var isOfReplicas: Bool {
+        switch self {
+        case .acknowledgeReceived, .resumeLate, .promoteWithoutEpoch, .keepTail, .forgetRole: true
+        default: false
+        }
+    }
+
+    /// Whether only a run that compacts can find it.
+    package var isOfCompaction: Bool {
+        switch self {
+        case .dropLive, .purgeEarly, .publishBeforeSync, .unverifiedOutput, .removeInputFirst, .ignorePolicy,
+            .compactWorm,
+            .decideBeforeDurable:
+            true
+        default: false
+        }
+    }
 }
 
 extension LogOptions {
@@ -74,6 +137,9 @@ extension LogOptions {
 }
 
 extension LogEngine {
+    /// Whether a bug was planted.
+    package func isPlanted(_ bug: PlantedBug) -> Bool { plants(bug) }
+
     /// Whether a bug was planted. A constant in release builds, so that nothing of it is left there.
     @inline(__always)
     func plants(_ bug: PlantedBug) -> Bool {

@@ -177,7 +177,8 @@ extension LogEngine {
                 throw .diverged(LogPosition(segment: summary.number, offset: min(summary.length, length)))
             }
             guard own.fingerprint == summary.fingerprint else { throw .diverged(start) }
-            sender = ReplicaSender(at: LogPosition(segment: summary.number, offset: summary.length))
+            let next = summary.length + (plants(.resumeLate) ? 64 : 0)
+            sender = ReplicaSender(at: LogPosition(segment: summary.number, offset: next))
             expected = segment(after: summary.number) ?? .max
         }
         return sender

@@ -28,6 +28,8 @@ struct SegmentWalker: ~Copyable {
     private let windowCapacity: Int
     private var windowStart: UInt64 = 0
     private var windowCount = 0
+    /// Where the segment could not be read, if anywhere: the last such page.
+    private(set) var unreadable: Range<UInt64>?
     /// Header, key and extensions of the last damage that was repaired.
     private(set) var repairedHead: [UInt8] = []
 
@@ -62,6 +64,7 @@ struct SegmentWalker: ~Copyable {
             let count = min(4096, windowCount - at)
             if (try? disk.read(file, at: windowStart + UInt64(at), window + at, count)) == nil {
                 (window + at).initializeMemory(as: UInt8.self, repeating: 0, count: count)
+                unreadable = windowStart + UInt64(at)..<windowStart + UInt64(at + count)
             }
             at += count
         }

@@ -13,6 +13,8 @@ final class TableCache {
         var isUsed = false
         /// Nothing was ever put in it.
         var isBlank = false
+        /// Something was put in it, and it was never written.
+        var isNew = false
         /// The first and the newest record that a page was changed for since it was written.
         var first: UInt64 = 0
         var last: UInt64 = 0
@@ -30,6 +32,8 @@ final class TableCache {
     /// Everything up to here is on stable storage; the engine keeps it right.
     var durable: UInt64 = 0
     private(set) var dirtyCount = 0
+    /// A planted bug.
+    var trustsPages = false
     /// Why a page could not be written, other than for lack of space.
     private(set) var failure: DiskError?
 
@@ -72,6 +76,7 @@ final class TableCache {
     /// Whether nothing was ever put in a page, which from now on is not so.
     func takeBlank(_ frame: Int) -> Bool {
         defer { frames[frame].isBlank = false }
+        if frames[frame].isBlank { frames[frame].isNew = true }
         return frames[frame].isBlank
     }
 
@@ -102,6 +107,7 @@ final class TableCache {
         if frames[index].isDirty { dirtyCount -= 1 }
         if let table = frames[index].table { table.frames[frames[index].page] = -1 }
         (frames[index].table, frames[index].isDirty, frames[index].isUsed) = (nil, false, false)
+        frames[index].isNew = false
     }
 
     /// A frame that holds nothing: a new one, one that was not used for long, or one more than there should be.
@@ -144,7 +150,7 @@ final class TableCache {
                 if error != .full { failure = error }
                 return written
             }
-            frames[index].isDirty = false
+            (frames[index].isDirty, frames[index].isNew) = (false, false)
             dirtyCount -= 1
             written += 1
         }
@@ -154,6 +160,17 @@ final class TableCache {
     /// The first record that a page of a table was changed for and that is not in the file yet.
     func firstUnwritten(_ table: SequentialTable) -> UInt64? {
         frames.lazy.filter { $0.isDirty && $0.table === table }.map(\.first).min()
+    }
+
+    /// Whether a page was never written.
+    func isNew(_ table: SequentialTable, _ page: Int) -> Bool {
+        let frame = Int(table.frames[page])
+        return frame >= 0 && frames[frame].isNew
+    }
+
+    /// Pages of a table that were never written and will not be zeros.
+    func newPages(_ table: SequentialTable) -> UInt64 {
+        UInt64(frames.count { $0.isNew && $0.table === table })
     }
 
     /// Gives back memory over the bound.

@@ -27,6 +27,10 @@ public struct SimulationCounts: Sendable, Equatable {
     public var faults = 0
     /// Answers that damage was found.
     public var reportedDamages = 0
+    /// Tables of sequential namespaces that were made anew.
+    public var rebuiltTables = 0
+    /// Writes that clients were told to be on as many replicas as had to be.
+    public var acknowledged = 0
 
     /// None.
     public init() {}
@@ -39,25 +43,40 @@ public struct SimulationCounts: Sendable, Equatable {
         crashes += other.crashes
         faults += other.faults
         reportedDamages += other.reportedDamages
+        rebuiltTables += other.rebuiltTables
+        acknowledged += other.acknowledged
     }
 }
 
 /// The engine on a disk that fails, beside a model that knows what was promised; a seed decides all of it.
 public enum LogSimulation {
-    /// One run.
-    public static func run(seed: UInt64, isTraced: Bool = false) -> SimulationOutcome {
-        run(seed: seed, isTraced: isTraced, bug: nil)
+    /// One run; with `compacts` of an engine that compacts its log meanwhile.
+    public static func run(seed: UInt64, compacts: Bool = false, isTraced: Bool = false) -> SimulationOutcome {
+        run(seed: seed, compacts: compacts, isTraced: isTraced, bug: nil)
+    }
+
+    /// One run of a master and its replicas.
+    public static func runReplicas(seed: UInt64, isTraced: Bool = false) -> SimulationOutcome {
+        runReplicas(seed: seed, isTraced: isTraced, bug: nil)
+    }
+
+    static func runReplicas(seed: UInt64, isTraced: Bool = false, bug: PlantedBug?) -> SimulationOutcome {
+        ReplicaRun(seed: seed, options: LogOptions().planting(bug), isTraced: isTraced).outcome()
     }
 
     /// One run of an engine with a bug, which builds for tests have.
-    static func run(seed: UInt64, isTraced: Bool = false, bug: PlantedBug?) -> SimulationOutcome {
-        Run(seed: seed, options: LogOptions().planting(bug), isTraced: isTraced).outcome()
+    static func run(
+        seed: UInt64, compacts: Bool = false, isTraced: Bool = false, bug: PlantedBug?
+    ) -> SimulationOutcome {
+        Run(seed: seed, options: LogOptions().planting(bug), compacts: compacts, isTraced: isTraced).outcome()
     }
 
     /// The first seed whose run is wrong with a bug.
     static func seed(finding bug: PlantedBug, in seeds: Range<UInt64>) -> SimulationOutcome? {
         for seed in seeds {
-            let outcome = run(seed: seed, bug: bug)
+            let outcome =
+                bug.isOfReplicas
+                ? runReplicas(seed: seed, bug: bug) : run(seed: seed, compacts: bug.isOfCompaction, bug: bug)
             if outcome.failure != nil { return outcome }
         }
         return nil

@@ -19,45 +19,6 @@ struct KeyHistory {
     var value: [UInt8]? { versions.last?.value }
 }
 
-/// A namespace of the model. Keys are numbered, so that states are compared without hashing.
-struct ModelNamespace {
-    let id: UInt32
-    let name: [UInt8]
-    var settings: NamespaceSettings
-    var fence: UInt64 = 0
-    var keys: [KeyHistory]
-    /// Damage made what it counts unknown.
-    var isUncertain = false
-
-    init(id: UInt32, name: [UInt8], settings: NamespaceSettings, keys: Int) {
-        (self.id, self.name, self.settings) = (id, name, settings)
-        self.keys = Array(repeating: KeyHistory(), count: keys)
-    }
-
-    /// Keys that exist, and bytes of them and their values.
-    var live: (entries: UInt64, bytes: UInt64) {
-        var (entries, bytes): (UInt64, UInt64) = (0, 0)
-        for number in keys.indices {
-            guard let value = keys[number].value else { continue }
-            entries += 1
-            bytes += UInt64(Keys.bytes(number).count + value.count)
-        }
-        return (entries, bytes)
-    }
-}
-
-/// Keys by number: of several lengths, so that records are of several alignments.
-enum Keys {
-    static let count = 24
-    private static let all: [[UInt8]] = (0..<count).map { number in
-        Array("key-\(number)".utf8)
-            + [UInt8](repeating: UInt8(65 + number), count: number % 5 == 4 ? number * 9 : number % 3)
-    }
-
-    static func bytes(_ number: Int) -> [UInt8] { all[number] }
-    static func number(_ key: [UInt8]) -> Int? { all.firstIndex(of: key) }
-}
-
 /// Something that happens as a whole or not at all.
 struct Step {
     enum Change {
@@ -91,20 +52,20 @@ struct ModelState {
         case .versions(let id, let versions):
             guard let index = index(id) else { return }
             for (key, version) in versions {
-                namespaces[index].keys[key].versions.append(version)
-                namespaces[index].keys[key].isUncertain = false
+                namespaces[index][key].versions.append(version)
+                namespaces[index][key].isUncertain = false
             }
         case .namespace(let id, let name, let settings):
             if let index = index(id) {
-                namespaces[index].settings = settings
+                namespaces[index].change(to: settings, at: step.last)
             } else {
-                namespaces.append(ModelNamespace(id: id, name: name, settings: settings, keys: Keys.count))
+                namespaces.append(ModelNamespace(id: id, name: name, settings: settings))
                 nextId = max(nextId, id + 1)
             }
         case .end(let id): namespaces.removeAll { $0.id == id }
         case .flush(let id):
             guard let index = index(id) else { return }
-            namespaces[index].keys = Array(repeating: KeyHistory(), count: Keys.count)
+            namespaces[index].clear()
         case .fence(let id, let epoch):
             guard let index = index(id) else { return }
             namespaces[index].fence = max(namespaces[index].fence, epoch)
@@ -125,6 +86,8 @@ struct Model {
     /// All that was ever tried of a key: with lies and damage nothing else may be served.
     private(set) var tried: [UInt64: KeyVersion] = [:]
 
+    private var highestIds: [UInt32: UInt64] = [:]
+
     var pendingCount: Int { steps.count - durableCount }
 
     /// Something was done and is seen; it is not promised yet.
@@ -143,9 +106,15 @@ struct Model {
     }
 
     private mutating func note(_ step: Step) {
-        guard case .versions(_, let versions) = step.change else { return }
-        for (_, version) in versions { tried[version.sequence] = version }
+        guard case .versions(let namespace, let versions) = step.change else { return }
+        for (key, version) in versions {
+            tried[version.sequence] = version
+            highestIds[namespace] = max(highestIds[namespace] ?? 0, UInt64(key))
+        }
     }
+
+    /// The highest key that was ever written in a namespace.
+    func highestId(_ namespace: UInt32) -> UInt64 { highestIds[namespace] ?? 0 }
 
     /// Everything up to a sequence number is promised.
     mutating func promise(upTo sequence: UInt64) {
@@ -164,6 +133,14 @@ struct Model {
             while let step = steps.last, steps.count > durableCount, step.last >= sequence { steps.removeLast() }
         }
         visible = state(count: steps.firstIndex { $0.last >= sequence } ?? steps.count)
+    }
+
+    /// Whether one of some numbers is that of a flush.
+    func hasFlush(among lost: [Range<UInt64>]) -> Bool {
+        steps.contains { step in
+            guard case .flush = step.change else { return false }
+            return lost.contains { $0.contains(step.last) }
+        }
     }
 
     /// How many steps are promised when damage was put at a place of the last segment: those before it.
@@ -185,10 +162,14 @@ struct Model {
         return state
     }
 
-    /// A restarted engine was found to hold the first steps and what it did itself, and what it holds is durable.
-    mutating func adopt(count: Int, _ own: Step?, _ state: ModelState) {
+    /// A restarted engine that goes on with `next` was found to hold the first steps and what it did itself, and what
+    /// it holds is durable.
+    mutating func adopt(count: Int, _ own: Step?, _ state: ModelState, next: UInt64) {
         steps.removeLast(steps.count - count)
-        for index in steps.indices { steps[index].isDoubtful = false }
+        for index in steps.indices where steps[index].isDoubtful {
+            steps[index].isDoubtful = false
+            steps[index].last = min(steps[index].last, next - 1)
+        }
         if let own { steps.append(own) }
         (durableCount, durable, visible) = (steps.count, state, state)
     }

@@ -5,7 +5,9 @@ extension Run {
     /// Compares what a started engine holds with what it may hold, and goes on from there.
     func recovered(_ engine: inout LogEngine) throws(Stop) {
         let report = engine.report
+        (damagedTables, isIndexDamaged) = ([], false)
         say("opened: next \(engine.nextSequence) cut \(report.cutBytes) damages \(report.damages)")
+        counts.rebuiltTables += Int(report.rebuiltTables)
         if hasLied { return try afterLies(&engine) }
         counts.reportedDamages += Int(report.damageCount)
         dropDamageBehind(engine.endOfLog)
@@ -27,9 +29,12 @@ extension Run {
             damaged.filter { $0.segment == engine.endOfLog.segment || $0.segment == lastBefore }
             .map { model.promised(before: ($0.segment, UInt64($0.range.lowerBound))) }.min() ?? model.durableCount
         let own = ownStep(engine)
+        ownTimes = []
         let count = own == nil ? model.count(before: engine.nextSequence) : 0
         // The definition of `default` was destroyed, and its keys go on under another name.
         if own != nil, promised > 0, report.damages.contains(where: { !$0.lost.isEmpty }) { throw .ended }
+        // Without its flush a namespace holds what was before.
+        if model.hasFlush(among: report.damages.map(\.lost)) { throw .ended }
         guard count >= promised else {
             throw .wrong("\(promised - count) promised writes are lost: the log goes on with \(engine.nextSequence)")
         }
@@ -45,7 +50,7 @@ extension Run {
         if let difference { throw .wrong("after the start: \(difference)") }
         // What damage cut is gone with its numbers.
         if adopted < model.durableCount || !damaged.isEmpty { model.seen = engine.nextSequence - 1 }
-        model.adopt(count: adopted, own, state)
+        model.adopt(count: adopted, own, state, next: engine.nextSequence)
     }
 
     private var lastBefore: UInt64 { model.steps.last?.place.segment ?? 1 }
@@ -62,7 +67,7 @@ extension Run {
     /// The namespace that an engine makes when it finds none; nothing comes before it.
     private func ownStep(_ engine: borrowing LogEngine) -> Step? {
         guard let id = engine.namespace(named: Array("default".utf8)), let found = engine.information(id),
-            found.settings.created == now || model.steps.isEmpty
+            ownTimes.contains(found.settings.created) || model.steps.isEmpty
         else { return nil }
         return Step(
             change: .namespace(id: id, name: found.name, found.settings), last: engine.nextSequence - 1,
@@ -75,38 +80,36 @@ extension Run {
         let lost = engine.report.damages.filter { !$0.isAttributed && !$0.lost.isEmpty }
         if names != engine.namespaceNames {
             if !lost.isEmpty { throw .ended }
-            return "namespaces are \(engine.namespaceNames.count), not \(names.count)"
+            return "namespaces are \(engine.namespaceNames), not \(names)"
         }
         for index in state.namespaces.indices {
             let namespace = state.namespaces[index]
             guard engine.namespace(named: namespace.name) == namespace.id, let found = engine.information(namespace.id),
-                found.settings == namespace.settings, found.fence == namespace.fence
+                found.settings.encoding == namespace.settings.encoding, found.fence == namespace.fence
             else {
                 if !lost.isEmpty { throw .ended }
                 return "namespace \(namespace.id) has other settings or another fence"
             }
-            for key in namespace.keys.indices {
+            for key in namespace.numbers {
                 if namespace.settings.isFrozen {
                     // What cannot be read now may be read later.
-                    let newest = namespace.keys[key].newest?.sequence ?? 0
+                    let newest = namespace[key].newest?.sequence ?? 0
                     if engine.report.damages.contains(where: { $0.lost.contains(newest) }) {
-                        state.namespaces[index].keys[key].isUncertain = true
+                        state.namespaces[index][key].isUncertain = true
                     }
                     continue
                 }
                 switch try check(&engine, namespace, key) {
-                case .same: break
-                case .damaged: state.namespaces[index].keys[key].isUncertain = true
+                case .same, .unavailable: break
+                case .damaged: state.namespaces[index][key].isUncertain = true
                 case .different(let what):
-                    guard isExplained(what.sequence, namespace.keys[key], lost) else {
+                    guard isExplained(what.sequence, namespace[key], lost) else {
                         return "namespace \(namespace.id) key \(key): \(what.text)"
                     }
-                    state.namespaces[index].keys[key].isUncertain = true
+                    state.namespaces[index][key].isUncertain = true
                 }
             }
-            if state.namespaces[index].keys.contains(where: \.isUncertain) {
-                state.namespaces[index].isUncertain = true
-            }
+            if state.namespaces[index].hasUncertainKeys { state.namespaces[index].isUncertain = true }
             if namespace.settings.isFrozen { continue }
             if let difference = try counts(&engine, state.namespaces[index]) { return difference }
         }
@@ -117,7 +120,9 @@ extension Run {
     private func isExplained(_ sequence: UInt64, _ history: KeyHistory, _ lost: [Damage]) -> Bool {
         guard sequence == 0 || history.versions.contains(where: { $0.sequence == sequence }) else { return false }
         return history.versions.allSatisfy { version in
+            // Compaction may have let go what is not the newest.
             version.sequence <= sequence || lost.contains { $0.lost.contains(version.sequence) }
+                || (compacts && version != history.newest)
         }
     }
 
@@ -128,58 +133,35 @@ extension Run {
         if found.entries != live.entries || found.liveBytes != live.bytes {
             return "namespace \(namespace.id) counts \(found.entries) keys and \(found.liveBytes) bytes, not \(live)"
         }
-        if namespace.settings.maxSize != 0, found.liveBytes > namespace.settings.maxSize, !isOverQuota(namespace) {
-            return "namespace \(namespace.id) is over its quota"
-        }
-        var left = Set(namespace.keys.indices.filter { namespace.keys[$0].value != nil })
-        var cursor: UInt64 = 0
-        var entries: [Entry] = []
-        repeat {
-            let count = 1 + random.below(9)
-            do throws(LogError) {
-                cursor = try engine.scan(namespace.id, from: cursor, count: count, into: &entries)
-            } catch { throw stop(error) }
-            for entry in entries {
-                switch engine.key(entry, namespace.id) {
-                case .success(let key):
-                    guard let number = Keys.number(key), left.remove(number) != nil else {
-                        return "a scan shows a key that is not there, or twice: \(key)"
-                    }
-                case .failure(let error):
-                    guard case .corrupt(let segment, let offset) = error,
-                        isDamaged(segment, Int(offset)..<Int(offset) + 400)
-                    else { throw stop(error) }
-                    return nil
-                }
-            }
-        } while cursor != 0
-        return left.isEmpty ? nil : "a scan does not show keys \(left.sorted())"
+        return try pages(&engine, namespace)
     }
-
-    /// The limit may have been set below what was there.
-    private func isOverQuota(_ namespace: ModelNamespace) -> Bool { true }
 
     enum Verdict {
         case same
         /// An error that damage explains.
         case damaged
+        /// The namespace's table was changed while it is in use.
+        case unavailable
         case different((sequence: UInt64, text: String))
     }
 
     /// Reads one key.
     func check(_ engine: inout LogEngine, _ namespace: ModelNamespace, _ key: Int) throws(Stop) -> Verdict {
         counts.reads += 1
-        let history = namespace.keys[key]
-        let bytes = Keys.bytes(key)
+        let history = namespace[key]
+        let bytes = namespace.bytes(key)
         let entry: Entry?
         switch engine.current(namespace.id, bytes) {
         case .success(let found): entry = found
-        case .failure(let error): throw stop(error)
+        case .failure(let error):
+            if isExplained(error, namespace) { return .unavailable }
+            throw stop(error)
         }
         guard let entry else {
             var sequence: UInt64 = 0
             if case .success(let last) = engine.lastVersion(namespace.id, bytes) { sequence = last }
             if history.value == nil, sequence == history.newest?.sequence ?? 0 { return .same }
+            if sequence == 0, namespace.mayBeForgotten(key) { return .same }
             return .different((sequence, "absent (\(sequence)), not \(history.newest?.sequence ?? 0)"))
         }
         switch engine.value(entry, namespace.id, bytes) {
@@ -196,14 +178,14 @@ extension Run {
         case .failure(let error):
             guard case .corrupt(let segment, let offset) = error else { throw stop(error) }
             let length = 64 + bytes.count + entry.valueLength + 7
-            guard hasLied || isDamaged(segment, Int(offset)..<Int(offset) + length) else {
+            guard hasLied || isExplained(segment, Int(offset)..<Int(offset) + length) else {
                 throw .wrong("namespace \(namespace.id) key \(key): \(error), where nothing was damaged")
             }
             return .damaged
         }
     }
 
-    private func stop(_ error: LogError) -> Stop {
+    func stop(_ error: LogError) -> Stop {
         error == .disk(.crashed) ? .crashed : .wrong("a read failed with \(error)")
     }
 
@@ -212,53 +194,25 @@ extension Run {
     /// Reads some keys while the engine runs.
     func look(_ engine: inout LogEngine) throws(Stop) {
         guard let index = model.visible.namespaces.indices.randomElement(using: &random) else { return }
-        try look(&engine, index, random.below(Keys.count))
+        try look(&engine, index, pick(model.visible.namespaces[index]))
     }
 
     private func look(_ engine: inout LogEngine, _ index: Int, _ key: Int) throws(Stop) {
         let namespace = model.visible.namespaces[index]
         if namespace.settings.isFrozen {
-            guard case .failure(.frozen) = engine.current(namespace.id, Keys.bytes(key)) else {
+            guard case .failure(.frozen) = engine.current(namespace.id, namespace.bytes(key)) else {
                 throw .wrong("a frozen namespace was read")
             }
             return
         }
         switch try check(&engine, namespace, key) {
-        case .same: break
+        case .same, .unavailable: break
         case .damaged:
             say("\(namespace.id) key \(key) is damaged")
-            model.visible.namespaces[index].keys[key].isUncertain = true
+            model.visible.namespaces[index][key].isUncertain = true
             model.visible.namespaces[index].isUncertain = true
         case .different(let what):
             if !isUncertain(namespace, key) { throw .wrong("namespace \(namespace.id) key \(key): \(what.text)") }
-        }
-    }
-
-    /// Every version of a key, newest first; what is committed is never missing and never another.
-    func history(_ engine: inout LogEngine) throws(Stop) {
-        guard damaged.isEmpty, !hasLied, !engine.turnHasWrites,
-            let namespace = model.visible.namespaces.randomElement(using: &random), !namespace.settings.isFrozen
-        else { return }
-        let number = random.below(Keys.count)
-        let key = Keys.bytes(number)
-        var before: UInt64?
-        var time = UInt64.max
-        for version in namespace.keys[number].versions.reversed() {
-            let found: Version?
-            switch engine.formerVersion(namespace.id, key, before) {
-            case .success(let version): found = version
-            case .failure(let error): throw stop(error)
-            }
-            guard let found, found.sequence == version.sequence, found.isTombstone == (version.value == nil),
-                found.valueLength == version.value?.count ?? 0, found.time <= time, found.time >= version.time
-            else {
-                let what = found.map { "\($0)" } ?? "nothing"
-                throw .wrong("namespace \(namespace.id) key \(number): history has \(what), not \(version.sequence)")
-            }
-            (before, time) = (found.sequence, found.time)
-        }
-        if case .success(let found) = engine.formerVersion(namespace.id, key, before), let found, before != nil {
-            throw .wrong("namespace \(namespace.id) key \(number): history has \(found.sequence), which never was")
         }
     }
 
@@ -267,7 +221,7 @@ extension Run {
         let names = model.visible.namespaces.map(\.name).sorted { $0.lexicographicallyPrecedes($1) }
         if names != engine.namespaceNames { throw .wrong("namespaces are \(engine.namespaceNames), not \(names)") }
         for index in model.visible.namespaces.indices {
-            for key in 0..<Keys.count { try look(&engine, index, key) }
+            for key in model.visible.namespaces[index].numbers { try look(&engine, index, key) }
             if model.visible.namespaces[index].settings.isFrozen { continue }
             if let difference = try counts(&engine, model.visible.namespaces[index]) { throw .wrong(difference) }
         }
@@ -277,11 +231,11 @@ extension Run {
     private func afterLies(_ engine: inout LogEngine) throws(Stop) {
         for name in engine.namespaceNames {
             guard let id = engine.namespace(named: name) else { continue }
-            for key in 0..<Keys.count {
-                guard case .success(let found) = engine.current(id, Keys.bytes(key)), let entry = found else {
-                    continue
-                }
-                guard case .success(let value) = engine.value(entry, id, Keys.bytes(key)) else { continue }
+            let isSequential = engine.isSequential(id)
+            for key in 0..<(isSequential ? 200 : Keys.count) {
+                let bytes = isSequential ? Keys.id(key) : Keys.bytes(key)
+                guard case .success(let found) = engine.current(id, bytes), let entry = found else { continue }
+                guard case .success(let value) = engine.value(entry, id, bytes) else { continue }
                 guard model.tried[entry.sequence]?.value == value else {
                     throw .wrong("namespace \(id) key \(key): a value that never was (\(entry.sequence))")
                 }

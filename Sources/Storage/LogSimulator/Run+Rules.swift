@@ -12,7 +12,7 @@ extension Run {
 
     /// Whether what the engine knows of a key may be less than what the model knows.
     func isUncertain(_ namespace: ModelNamespace, _ key: Int) -> Bool {
-        namespace.isUncertain || namespace.keys[key].isUncertain
+        namespace.isUncertain || namespace[key].isUncertain || namespace.mayBeForgotten(key)
     }
 
     /// Why no write may happen in a namespace.
@@ -28,12 +28,13 @@ extension Run {
         _ namespace: ModelNamespace, _ key: Int, _ value: [UInt8]?, _ condition: WriteCondition, _ epoch: UInt64
     ) -> LogError? {
         if let refusal = refusalOfAny(namespace, epoch) { return refusal }
-        let history = namespace.keys[key]
+        let history = namespace[key]
         if value == nil, history.value == nil { return .absent }
         if let refusal = refusal(condition, history) { return refusal }
+        if namespace.isSequential, history.value == nil { return .unknownId }
         if namespace.settings.isWorm, history.value != nil { return .worm }
         guard let value, namespace.settings.maxSize != 0 else { return nil }
-        let length = Keys.bytes(key).count
+        let length = namespace.bytes(key).count
         let before = history.value.map { UInt64($0.count + length) } ?? 0
         let after = namespace.live.bytes - before + UInt64(value.count + length)
         return after > namespace.settings.maxSize ? .quota : nil
@@ -48,6 +49,11 @@ extension Run {
             let live = history.value == nil ? 0 : history.newest?.sequence ?? 0
             return wanted == live || wanted == history.newest?.sequence ?? 0 ? nil : .conflict(sequence: live)
         }
+    }
+
+    /// Whether damage explains an error at a place. Compaction copies damaged values as they are.
+    func isExplained(_ segment: UInt64, _ range: Range<Int>) -> Bool {
+        isDamaged(segment, range) || (copiesDamage && !damaged.isEmpty)
     }
 
     /// What follows from an error of a write; anything that no fault explains is wrong.

@@ -19,9 +19,12 @@ extension Run {
             try commit(&engine)
         }
         try backgroundSync(&engine)
+        if compacts, random.chance(8) { try requestCompaction(&engine) }
         if random.chance(60) { try maintain(&engine) }
         if random.chance(30) { try history(&engine) }
         try look(&engine)
+        if random.chance(40) { try walk(&engine) }
+        if random.chance(6) { try walkByWrites(&engine) }
         if random.chance(4) { try everything(&engine) }
         if random.chance(3), !faults.lies { try restartCleanly(&engine) }
     }
@@ -57,19 +60,23 @@ extension Run {
         guard let namespace = model.visible.namespaces.randomElement(using: &random) else { return }
         counts.writes += 1
         let epoch = random.chance(85) ? namespace.fence : UInt64(random.below(4))
-        if random.chance(8) { return try batch(&engine, namespace, epoch) }
-        let key = random.below(Keys.count)
+        if random.chance(4), !namespace.isSequential { return try batch(&engine, namespace, epoch) }
+        if compacts, random.chance(1) { return try flush(&engine, namespace, epoch) }
+        if random.chance(6) { return try openedBatch(&engine, namespace, epoch) }
+        if namespace.isSequential, random.chance(45) { return try addition(&engine, namespace, epoch) }
+        if namespace.isSequential, random.chance(12) { return try restoration(&engine, namespace) }
+        let key = pick(namespace)
         let isEnd = random.chance(22)
         let value = isEnd ? nil : random.bytes(random.chance(4) ? random.below(5000) : random.below(160))
-        let condition = condition(namespace.keys[key])
+        let condition = condition(namespace[key])
         let time = clock()
         let expected = refusal(namespace, key, value, condition, epoch)
         let before = engine.nextSequence
         let found =
             if let value {
-                engine.put(namespace.id, Keys.bytes(key), value, condition, epoch: epoch, time: time)
+                engine.put(namespace.id, namespace.bytes(key), value, condition, epoch: epoch, time: time)
             } else {
-                engine.end(namespace.id, Keys.bytes(key), condition, epoch: epoch, time: time)
+                engine.end(namespace.id, namespace.bytes(key), condition, epoch: epoch, time: time)
             }
         say("\(namespace.id) \(isEnd ? "end" : "set") \(key) \(value?.count ?? 0) \(condition) e\(epoch): \(found)")
         switch found {
@@ -77,17 +84,12 @@ extension Run {
             if let expected, !isUncertain(namespace, key) {
                 throw .wrong("a write that had to be refused (\(expected)) happened: key \(key)")
             }
-            guard sequence >= before, sequence > model.seen || hasLied else {
-                throw .wrong("sequence number \(sequence) was given twice")
-            }
-            let version = KeyVersion(sequence: sequence, value: value, time: time)
-            model.add(
-                Step(
-                    change: .versions(namespace: namespace.id, [(key, version)]), last: sequence,
-                    place: engine.endOfLog))
-            noteProgress(engine)
+            guard sequence >= before else { throw .wrong("sequence number \(sequence) was given twice") }
+            try written(engine, namespace, key, value, sequence, time)
         case .failure(let error):
-            if Self.isRefusal(error) {
+            if isExplained(error, namespace) {
+                noteProgress(engine)
+            } else if Self.isRefusal(error) {
                 guard expected == error || isUncertain(namespace, key) else {
                     throw .wrong("key \(key) was refused with \(error), not \(expected.map { "\($0)" } ?? "at all")")
                 }
@@ -98,37 +100,31 @@ extension Run {
         }
     }
 
-    private func batch(_ engine: inout LogEngine, _ namespace: ModelNamespace, _ epoch: UInt64) throws(Stop) {
-        let items = (0..<(2 + random.below(4))).map { _ in (random.below(Keys.count), random.bytes(random.below(400))) }
-        let bytes = items.reduce(0) { $0 + Keys.bytes($1.0).count + $1.1.count }
-        let time = clock()
-        var expected = refusalOfAny(namespace, epoch)
-        if expected == nil, namespace.settings.isWorm { expected = .worm }
-        let limit = namespace.settings.maxSize
-        if expected == nil, limit != 0, namespace.live.bytes + UInt64(bytes) > limit { expected = .quota }
-        do throws(LogError) {
-            try engine.beginBatch(namespace.id, count: items.count, bytes: bytes, epoch: epoch, time: time)
-        } catch {
-            say("\(namespace.id) batch \(items.count): \(error)")
-            guard Self.isRefusal(error) else { return try accept(error, &engine) }
-            guard expected == error || namespace.isUncertain else {
-                throw .wrong("a batch was refused with \(error), not \(expected.map { "\($0)" } ?? "at all")")
-            }
-            return noteProgress(engine)
-        }
-        if let expected, !namespace.isUncertain { throw .wrong("a batch that had to be refused (\(expected)) began") }
+    /// A write happened.
+    func written(
+        _ engine: borrowing LogEngine, _ namespace: ModelNamespace, _ key: Int, _ value: [UInt8]?,
+        _ sequence: UInt64, _ time: UInt64
+    ) throws(Stop) {
+        guard sequence > model.seen || hasLied else { throw .wrong("sequence number \(sequence) was given twice") }
+        add([(key, KeyVersion(sequence: sequence, value: value, time: time))], namespace.id, engine)
         noteProgress(engine)
-        var versions: [(key: Int, version: KeyVersion)] = []
-        for (key, value) in items {
-            let found = engine.put(namespace.id, Keys.bytes(key), value, .none, epoch: epoch, time: time)
-            guard case .success(let sequence) = found else { throw .wrong("in a batch: \(found)") }
-            guard sequence > model.seen || hasLied else { throw .wrong("\(sequence) was given twice") }
-            versions.append((key, KeyVersion(sequence: sequence, value: value, time: time)))
-        }
-        let last = engine.nextSequence - 1
-        say("\(namespace.id) batch \(items.map(\.0)) to \(last)")
+    }
+
+    /// Versions that were written together.
+    func add(
+        _ versions: [(key: Int, version: KeyVersion)], _ namespace: UInt32, _ engine: borrowing LogEngine
+    ) {
         model.add(
-            Step(change: .versions(namespace: namespace.id, versions), last: last, place: engine.endOfLog))
+            Step(
+                change: .versions(namespace: namespace, versions), last: engine.nextSequence - 1,
+                place: engine.endOfLog))
+    }
+
+    /// A key to write or read: of a sequential namespace mostly one that was given.
+    func pick(_ namespace: ModelNamespace) -> Int {
+        guard namespace.isSequential else { return random.below(Keys.count) }
+        if random.chance(90), let key = namespace.numbers.randomElement(using: &random) { return key }
+        return random.below(namespace.nextId + 3)
     }
 
     private func condition(_ history: KeyHistory) -> WriteCondition {
@@ -173,18 +169,6 @@ extension Run {
         model.promise(upTo: last)
     }
 
-    /// Some of the work that nobody waits for.
-    private func maintain(_ engine: inout LogEngine) throws(Stop) {
-        for _ in 0..<(1 + random.below(4)) {
-            let isMore = engine.maintain(now: clock(), budget: 512 << random.below(6))
-            if disk.isCrashed {
-                say("maintenance: power lost")
-                throw .crashed
-            }
-            if !isMore { break }
-        }
-    }
-
     /// A sync by a thread: asked for, done while more is written, and told later.
     private func backgroundSync(_ engine: inout LogEngine) throws(Stop) {
         guard options.policy != .always else { return }
@@ -208,70 +192,8 @@ extension Run {
         }
     }
 
-    private func fence(_ engine: inout LogEngine) throws(Stop) {
-        guard let namespace = model.visible.namespaces.randomElement(using: &random) else { return }
-        let epoch = namespace.fence + UInt64(random.below(3)) &- (random.chance(20) ? 1 : 0)
-        guard epoch < 1000 else { return }
-        do throws(LogError) { try engine.fence(namespace.id, epoch: epoch, time: clock()) } catch {
-            say("\(namespace.id) fence \(epoch): \(error)")
-            if error == .fenced(epoch: namespace.fence), epoch < namespace.fence { return noteProgress(engine) }
-            return try accept(error, &engine, doubtful: .fence(namespace.id, epoch))
-        }
-        say("\(namespace.id) fence \(epoch)")
-        guard epoch >= namespace.fence else { throw .wrong("a fence went back") }
-        if epoch > namespace.fence { add(.fence(namespace.id, epoch), engine) }
-    }
-
-    /// Namespaces are made, changed and ended.
-    private func namespaces(_ engine: inout LogEngine) throws(Stop) {
-        let name = Array("space-\(random.below(3))".utf8)
-        guard let namespace = model.visible.namespaces.first(where: { $0.name == name }) else {
-            return try makeNamespace(&engine, name)
-        }
-        if random.chance(35) {
-            do throws(LogError) { try engine.removeNamespace(namespace.id, time: clock()) } catch {
-                say("\(namespace.id) end: \(error)")
-                return try accept(error, &engine, doubtful: .end(namespace.id))
-            }
-            say("\(namespace.id) ended")
-            return add(.end(namespace.id), engine)
-        }
-        var settings = namespace.settings
-        switch random.below(4) {
-        case 0: settings.isLocked.toggle()
-        case 1: settings.isFrozen.toggle()
-        case 2: settings.isWorm = random.chance(30)
-        default: settings.maxSize = random.chance(50) ? 0 : UInt64(200 + random.below(3000))
-        }
-        let change = Step.Change.namespace(id: namespace.id, name: name, settings)
-        do throws(LogError) { try engine.changeNamespace(namespace.id, settings, time: clock()) } catch {
-            say("\(namespace.id) settings: \(error)")
-            return try accept(error, &engine, doubtful: change)
-        }
-        say("\(namespace.id) settings \(settings.maxSize) \(settings.isLocked) \(settings.isFrozen) \(settings.isWorm)")
-        add(change, engine)
-    }
-
-    private func makeNamespace(_ engine: inout LogEngine, _ name: [UInt8]) throws(Stop) {
-        var settings = NamespaceSettings()
-        if random.chance(30) { settings.maxSize = UInt64(200 + random.below(3000)) }
-        settings.created = clock()
-        let id = model.visible.nextId
-        let change = Step.Change.namespace(id: id, name: name, settings)
-        var made: UInt32 = 0
-        do throws(LogError) { made = try engine.createNamespace(name, settings, time: settings.created) } catch {
-            say("new namespace: \(error)")
-            return try accept(error, &engine, doubtful: change)
-        }
-        say("\(made) is new")
-        guard made == id || model.visible.namespaces.contains(where: \.isUncertain) else {
-            throw .wrong("namespace number \(made) instead of \(id)")
-        }
-        add(.namespace(id: made, name: name, settings), engine)
-    }
-
     /// A definition that was made durable before its call returned, and with it all before.
-    private func add(_ change: Step.Change, _ engine: borrowing LogEngine) {
+    func add(_ change: Step.Change, _ engine: borrowing LogEngine) {
         let last = engine.nextSequence - 1
         model.add(Step(change: change, last: last, place: engine.endOfLog))
         model.seen = max(model.seen, last)
@@ -280,6 +202,11 @@ extension Run {
 
     /// Stops in order. A process that wrote nothing has nothing to say about it.
     func stopInOrder(_ engine: inout LogEngine) throws(Stop) {
+        // What is done beside the writes may have met a failure.
+        if engine.readOnlyReason != nil {
+            guard disk.failsSync || disk.failsWrites else { throw .wrong("read-only without a failure of the disk") }
+            throw .readOnly
+        }
         let before = engine.nextSequence
         do throws(LogError) { try engine.close(time: clock()) } catch {
             say("close: \(error)")
@@ -304,6 +231,7 @@ extension Run {
     private func restartCleanly(_ engine: inout LogEngine) throws(Stop) {
         guard background == nil else { return }
         try stopInOrder(&engine)
+        ownTimes.insert(now)
         say("opened again")
         do throws(LogError) { engine = try LogEngine.open(disk: disk, options: options, time: now) } catch {
             if error == .disk(.crashed) { throw .crashed }

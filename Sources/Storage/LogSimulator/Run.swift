@@ -36,6 +36,24 @@ final class Run {
     var damaged: [Damaged] = []
     /// Damage of what the last opening cut.
     var damagedBehind: [Damaged] = []
+    /// When engines were opened since the last one that was compared: a namespace of such a time is the engine's own.
+    var ownTimes: Set<UInt64> = []
+    /// Namespaces whose tables were changed behind the engine's back since it was opened.
+    var damagedTables: Set<UInt32> = []
+    /// An index of a segment was changed behind the engine's back since it was opened.
+    var isIndexDamaged = false
+    /// Segments are compacted in this run.
+    let compacts: Bool
+    /// Somebody asked for a compaction in this process.
+    var isCompacting = false
+    /// A compaction may have copied damaged values, so that damage is where nothing was damaged.
+    var copiesDamage = false
+    /// Compaction removed segments in this run; what they held is nobody's to overwrite.
+    var hasRemoved = false
+    /// Values of namespaces that ended and were to be overwritten.
+    var wipes: [[UInt8]] = []
+    /// A walk through a namespace that goes on over several turns.
+    var walk: Walk?
     /// A sync lied or a write went astray: from the next loss of power on nothing is promised.
     var hasLied = false
     /// A sync or a write failed in this process.
@@ -50,8 +68,8 @@ final class Run {
     var counts = SimulationCounts()
     var trace: [String] = []
 
-    init(seed: UInt64, options: LogOptions, isTraced: Bool) {
-        (self.seed, self.options, self.isTraced) = (seed, options, isTraced)
+    init(seed: UInt64, options: LogOptions, compacts: Bool, isTraced: Bool) {
+        (self.seed, self.options, self.compacts, self.isTraced) = (seed, options, compacts, isTraced)
         random = SeededRandom(seed: seed)
         disk = SimulatedDisk(sectorBytes: random.chance(50) ? 512 : 64)
         var faults = Faults()
@@ -68,6 +86,10 @@ final class Run {
         self.options.segmentBytes = 16384 + 4096 * random.below(4)
         self.options.reserveBytes = 4096
         self.options.slackBytes = 512
+        self.options.compactionRate = compacts && random.chance(50) ? 1 << 40 : 0
+        if compacts { self.options.history = random.chance(50) ? .all : .none }
+        self.options.tablePages = 4
+        self.options.tableRecords = UInt64(1 + random.below(60))
         self.options.policy = random.chance(60) ? .always : (random.chance(50) ? .interval : .none)
         self.options.fresh = (random.next(), random.next(), random.next())
     }
@@ -83,7 +105,7 @@ final class Run {
     private func run() throws(Stop) {
         say("policy \(options.policy) segments of \(options.segmentBytes) \(faults)")
         for _ in 0..<(2 + random.below(4)) {
-            if random.chance(80) { disk.operationsBeforeCrash = 1 + random.below(80) }
+            if random.chance(80) { disk.operationsBeforeCrash = 1 + random.below(random.chance(35) ? 12 : 80) }
             do throws(Stop) { try live() } catch {
                 switch error {
                 case .crashed, .readOnly: break
@@ -98,11 +120,14 @@ final class Run {
     /// One process, from its start to its end.
     private func live(isLast: Bool = false) throws(Stop) {
         counts.opens += 1
-        (hasFailed, isTurnLost, background) = (false, false, nil)
+        (hasFailed, isTurnLost, background, walk, isCompacting) = (false, false, nil, nil, false)
         if isLast { disk.operationsBeforeCrash = nil }
         now += UInt64(random.below(1_000_000_000))
-        if faults.isSmall { disk.capacity = max(disk.used, 24_000) + random.below(40_000) }
+        // A manifest has 135 KB.
+        let smallest = compacts ? 200_000 : 24_000
+        if faults.isSmall { disk.capacity = max(disk.used, smallest) + random.below(40_000) }
         disk.liesAboutReserve = faults.isSmall && random.chance(60)
+        ownTimes.insert(now)
         say("open")
         var engine: LogEngine
         do throws(LogError) { engine = try LogEngine.open(disk: disk, options: options, time: now) } catch {
@@ -110,7 +135,10 @@ final class Run {
         }
         try recovered(&engine)
         wasClosed = false
-        if isLast { return }
+        if isLast {
+            if compacts { try settleCompaction(&engine) }
+            return
+        }
         for _ in 0..<random.below(40) { try turn(&engine) }
         try everything(&engine)
         if random.chance(30) { try stopInOrder(&engine) }
@@ -139,37 +167,8 @@ final class Run {
         }
         disk.restart()
         disk.capacity = .max
+        if !faults.lies, random.chance(4) { removeDerived() }
         if faults.rots, random.chance(60) { for _ in 0..<(1 + random.below(3)) { rot() } }
-    }
-
-    /// Some bytes change, or cannot be read any more.
-    func rot() {
-        let names = ((try? disk.list()) ?? []).filter { $0.hasSuffix(".segment") }
-        guard let name = names.randomElement(using: &random), let segment = UInt64(name.prefix(16), radix: 16) else {
-            return
-        }
-        let length = disk.bytes(of: name).count
-        guard length > 0 else { return }
-        let at = random.chance(20) ? random.below(length) : min(length - 1, 4096 + random.below(max(1, length - 4096)))
-        counts.faults += 1
-        switch random.below(10) {
-        case 0:
-            let range = at / 512 * 512..<min(length, at / 512 * 512 + 512)
-            say("sector lost: \(name) \(range)")
-            disk.wipe(name, range)
-            noteDamage(segment, range)
-        case 1:
-            let range = at / 512 * 512..<min(length, at / 512 * 512 + 512)
-            say("sector unreadable: \(name) \(range)")
-            disk.failReads(of: name, in: range)
-            // The walker reads pages, and one that cannot be read is nothing.
-            noteDamage(segment, max(0, range.lowerBound - 4096)..<range.upperBound + 4096, isUnreadable: true)
-        default:
-            let mask = UInt8(1 << random.below(8))
-            say("bit flipped: \(name) \(at) \(mask)")
-            disk.flip(name, at: at, mask: mask)
-            noteDamage(segment, at..<at + 1)
-        }
     }
 
     /// A byte of the checkpoint changes; nothing may come of that.
@@ -180,15 +179,6 @@ final class Run {
         let mask = UInt8(1 << random.below(8))
         say("bit flipped: checkpoint \(at) \(mask)")
         disk.flip("checkpoint", at: at, mask: mask)
-    }
-
-    func noteDamage(_ segment: UInt64, _ range: Range<Int>, isUnreadable: Bool = false) {
-        let number = (damaged.last?.number ?? 0) + 1
-        damaged.append(Damaged(segment: segment, range: range, number: number, isUnreadable: isUnreadable))
-    }
-
-    func isDamaged(_ segment: UInt64, _ range: Range<Int>) -> Bool {
-        damaged.contains { $0.segment == segment && $0.range.overlaps(range) }
     }
 
     /// Time passes; sometimes somebody sets the clock back.

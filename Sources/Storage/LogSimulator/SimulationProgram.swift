@@ -3,7 +3,7 @@ import LogEngine
 /// The program `zero-db-simulate`: long runs of the simulator, and one run with all that it does.
 public enum SimulationProgram {
     static let usage = """
-        usage: zero-db-simulate [--seeds A..B] [--seed N [--trace]]
+        usage: zero-db-simulate [--seeds A..B] [--seed N [--trace]] [--compaction | --replicas]
 
         Runs Zero-DB's engine on a simulated disk that loses power, tears, loses and misdirects writes, lies, rots and runs
         full, beside a model that knows what was promised. Prints each seed whose run was wrong; the same seed repeats it.
@@ -11,14 +11,19 @@ public enum SimulationProgram {
           --seeds A..B   these seeds (default 0..2000)
           --seed N       one seed
           --trace        print what is done
+          --compaction   of an engine that compacts its log meanwhile
+          --replicas     of a master and replicas over a network that cuts, on machines that die, with promotions
           --bugs         print which seed finds each of the bugs that test builds of the engine have
 
         """
+
+    private enum Kind { case disk, compaction, replicas }
 
     /// Runs it to its end; returns the exit status: 0 if nothing was wrong, 1 if something was, 2 for wrong arguments.
     public static func run(arguments: [String]) -> Int32 {
         var seeds: Range<UInt64> = 0..<2000
         var (isTraced, isProof) = (false, false)
+        var kind = Kind.disk
         var bug: PlantedBug?
         var index = 0
         while index < arguments.count {
@@ -26,6 +31,9 @@ public enum SimulationProgram {
             switch arguments[index] {
             case "--trace":
                 isTraced = true
+                index -= 1
+            case "--compaction", "--replicas":
+                kind = arguments[index] == "--replicas" ? .replicas : .compaction
                 index -= 1
             case "--bugs":
                 isProof = true
@@ -44,7 +52,7 @@ public enum SimulationProgram {
             }
             index += 2
         }
-        return isProof ? prove(seeds) : simulate(seeds, isTraced, bug)
+        return isProof ? prove(seeds) : simulate(seeds, kind, isTraced, bug)
     }
 
     /// The simulator proves itself.
@@ -71,11 +79,16 @@ public enum SimulationProgram {
         return 2
     }
 
-    private static func simulate(_ seeds: Range<UInt64>, _ isTraced: Bool, _ bug: PlantedBug?) -> Int32 {
+    private static func simulate(
+        _ seeds: Range<UInt64>, _ kind: Kind, _ isTraced: Bool, _ bug: PlantedBug?
+    ) -> Int32 {
         var counts = SimulationCounts()
         var wrong = 0
         for seed in seeds {
-            let outcome = LogSimulation.run(seed: seed, isTraced: isTraced, bug: bug)
+            let outcome =
+                kind == .replicas
+                ? LogSimulation.runReplicas(seed: seed, isTraced: isTraced, bug: bug)
+                : LogSimulation.run(seed: seed, compacts: kind == .compaction, isTraced: isTraced, bug: bug)
             counts.add(outcome.counts)
             for line in outcome.trace { print(line) }
             if let failure = outcome.failure {
@@ -85,7 +98,8 @@ public enum SimulationProgram {
         }
         print(
             "\(seeds.count) seeds, \(wrong) wrong; \(counts.writes) writes, \(counts.reads) reads, \(counts.opens) starts, "
-                + "\(counts.crashes) ends, \(counts.faults) faults, \(counts.reportedDamages) damages reported")
+                + "\(counts.crashes) ends, \(counts.faults) faults, \(counts.reportedDamages) damages reported, "
+                + "\(counts.rebuiltTables) tables made anew, \(counts.acknowledged) writes answered")
         return wrong == 0 ? 0 : 1
     }
 }

@@ -133,6 +133,45 @@ struct CompactionTests {
         #expect(operation > 15)
     }
 
+    @Test("Killed at every operation of a compaction, and power lost after the next start: nothing is missing")
+    func killedEverywhere() throws {
+        for step in 1..<400 {
+            var random = SeededRandom(seed: UInt64(step))
+            let (disk, options, model) = try killed(at: step)
+            guard disk.isCrashed else { return }
+            disk.kill()
+            disk.restart()
+            _ = try LogEngine.open(disk, options)
+            disk.crash(&random)
+            disk.restart()
+            var engine = try LogEngine.open(disk, options)
+            #expect(engine.report.damageCount == 0, "step \(step)")
+            for (key, value) in model { #expect(try engine.get(key) == value, "step \(step)") }
+        }
+    }
+
+    private func killed(at step: Int) throws -> (SimulatedDisk, LogOptions, [[UInt8]: [UInt8]]) {
+        let disk = SimulatedDisk()
+        var options = smallOptions(16384)
+        (options.compactionRate, options.history) = (1 << 40, .none)
+        var engine = try LogEngine.open(disk, options)
+        var model: [[UInt8]: [UInt8]] = [:]
+        for number in 0..<60 {
+            let key = bytes("key-\(number % 20)")
+            model[key] = [UInt8](repeating: UInt8(number), count: 700)
+            try engine.set(key, model[key] ?? [])
+            try engine.commit(sync: true)
+        }
+        disk.operationsBeforeCrash = step
+        var now: UInt64 = 1_700_000_000_000_000_000
+        do throws(LogError) { try engine.requestCompaction(time: now) } catch { return (disk, options, model) }
+        for _ in 0..<400 where !disk.isCrashed {
+            now += 2_000_000_000
+            if !engine.maintain(now: now, budget: 64 << 10) { break }
+        }
+        return (disk, options, model)
+    }
+
     @Test("What was superseded by a write that is not yet durable does not go before that write is")
     func superseding() throws {
         for seed in UInt64(0)..<30 {
@@ -216,6 +255,28 @@ struct CompactionTests {
         #expect(again.checkAccounts() == nil)
         #expect(try again.createNamespace(bytes("new"), NamespaceSettings(), time: now) > third)
         #expect(again.records().filter { $0.type == RecordType.fence }.count == 1)
+    }
+
+    @Test("An ended namespace whose first definition was let go does not come back")
+    func endedAfterChange() throws {
+        let disk = SimulatedDisk()
+        let options = compactingOptions()
+        var engine = try LogEngine.open(disk, options)
+        var now: UInt64 = 1_700_000_000_000_000_000
+        var settings = NamespaceSettings()
+        settings.mode = NamespaceMode.ordered
+        let id = try engine.createNamespace(bytes("a"), settings, time: now)
+        try engine.set(bytes("key"), [1], namespace: id)
+        try engine.set(bytes("gone"), [1])
+        try engine.set(bytes("gone"), [2])
+        try engine.commit(sync: true)
+        settings.maxSize = 1000
+        try engine.changeNamespace(id, settings, time: now)
+        try engine.compactAll(now: &now)
+        try engine.removeNamespace(id, time: now)
+        try engine.close(time: now)
+        engine = try LogEngine.open(disk, options)
+        #expect(engine.namespaceNames == [bytes("default")])
     }
 
     @Test("A flushed namespace holds nothing, and its space comes back")

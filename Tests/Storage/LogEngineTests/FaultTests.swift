@@ -155,6 +155,33 @@ struct FaultTests {
         #expect(try engine.entryCount(1) == 1)
     }
 
+    @Test("A stop in order whose last sync failed leaves no hole behind it", arguments: [false, true])
+    func failedClose(usesIndex: Bool) throws {
+        let disk = SimulatedDisk()
+        var options = smallOptions()
+        if usesIndex { options.scannedBytes = 0 }
+        var engine = try LogEngine.open(disk, options)
+        try engine.set(bytes("a"), [1])
+        try engine.commit(sync: true)
+        try engine.close(time: 2)
+        engine = try LogEngine.open(disk, options)
+        try engine.set(bytes("b"), [2])
+        try engine.commit(sync: true)
+        disk.failsSync = true
+        #expect(throws: LogError.readOnly) { try engine.close(time: 3) }
+        disk.kill()
+        disk.restart()
+        engine = try LogEngine.open(disk, options)
+        try engine.set(bytes("c"), [3])
+        try engine.commit(sync: true)
+        var random = SeededRandom(seed: 1)
+        disk.crash(&random)
+        disk.restart()
+        engine = try LogEngine.open(disk, options)
+        #expect(engine.report.damages.isEmpty)
+        #expect(try engine.get(bytes("c")) == [3])
+    }
+
     @Test("A torn end is cut; damage below the last watermark is not taken for one")
     func tornOrDamaged() throws {
         let disk = SimulatedDisk()
@@ -171,6 +198,25 @@ struct FaultTests {
         #expect(torn.report.cutBytes > 0 && torn.report.damageCount == 0)
         #expect(try torn.get(bytes("b")) == nil)
         #expect(try torn.get(bytes("a"))?.count == 200)
+    }
+
+    @Test("An end that cannot be read is reported, and numbers that stood there are not given again")
+    func unreadableEnd() throws {
+        let disk = SimulatedDisk()
+        var engine = try LogEngine.open(disk)
+        try engine.set(bytes("a"), [UInt8](repeating: 1, count: 4200))
+        try engine.commit(sync: true)
+        let seen = try engine.set(bytes("b"), [2])
+        try engine.commit(sync: true)
+        disk.failReads(of: LogEngine.fileName(segment: 1), in: 8192..<8704)
+        engine = try LogEngine.open(disk)
+        #expect(engine.report.damages.map(\.segment) == [1])
+        #expect(engine.report.damages.first?.offset == 8192 && engine.report.damages.first?.isAttributed == false)
+        #expect(try engine.set(bytes("c"), [3]) > seen + 1_000_000)
+        try engine.close(time: 3)
+        engine = try LogEngine.open(disk)
+        #expect(engine.report.damageCount == 0)
+        #expect(try engine.get(bytes("c")) == [3])
     }
 
     @Test("A mark makes damage of the last record known as damage")

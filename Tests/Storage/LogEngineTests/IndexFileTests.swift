@@ -249,4 +249,53 @@ struct IndexFileTests {
         }
         #expect((1...3).contains(refused))
     }
+
+    @Test("A segment read after its index could be followed only half: names of namespaces are right")
+    func namesAfterDamage() throws {
+        let disk = SimulatedDisk()
+        let options = smallOptions(16384)
+        var engine = try LogEngine.open(disk, options)
+        var settings = NamespaceSettings()
+        let first = try engine.createNamespace(bytes("again"), settings, time: 1)
+        try engine.removeNamespace(first, time: 2)
+        settings.mode = NamespaceMode.ordered
+        let second = try engine.createNamespace(bytes("again"), settings, time: 3)
+        let place = engine.endOfLog
+        for number in 0..<40 {
+            try engine.set(bytes("key-\(number)"), [UInt8](repeating: 7, count: 1000), namespace: second)
+        }
+        #expect(engine.segmentCount > 2)
+        try engine.close(time: 4)
+        // One byte of a head: the index leads to it, and the key that an ordered namespace needs is not there.
+        disk.flip(LogEngine.fileName(segment: place.segment), at: Int(place.offset) + 58, mask: 8)
+        engine = try LogEngine.open(disk, options)
+        #expect(engine.report.damageCount == 1)
+        #expect(engine.namespace(named: bytes("again")) == second)
+        #expect(try engine.get(bytes("key-7"), namespace: second)?.count == 1000)
+    }
+
+    @Test("History is whole when the segment behind an indexed one was only being made")
+    func unbornBehindIndex() throws {
+        let disk = SimulatedDisk()
+        let options = smallOptions(16384)
+        var engine = try LogEngine.open(disk, options)
+        let first = try engine.set(bytes("key"), [1])
+        while engine.segmentCount < 2 { try engine.set(bytes("other"), [UInt8](repeating: 1, count: 1000)) }
+        try engine.commit(sync: true)
+        try engine.close(time: 2)
+        // As a crash leaves it that came before the header of the second one was there.
+        try disk.remove(LogEngine.fileName(segment: 2))
+        let file = try disk.open(LogEngine.fileName(segment: 2), create: true)
+        try disk.sync(file)
+        engine = try LogEngine.open(disk, options)
+        #expect(engine.segmentCount == 1)
+        try engine.set(bytes("key"), [2])
+        try engine.commit(sync: true)
+        var found: Version?
+        try bytes("key").withUnsafeBytes { key in
+            let newest = try engine.version(1, key, before: nil)
+            found = try newest.flatMap { try engine.older($0, 1, key) }
+        }
+        #expect(found?.sequence == first)
+    }
 }

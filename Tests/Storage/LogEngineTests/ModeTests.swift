@@ -257,6 +257,93 @@ struct ModeTests {
         return try result.get()
     }
 
+    @Test("Ids that a refused write would have skipped are given")
+    func skipped() throws {
+        var settings = NamespaceSettings()
+        settings.mode = NamespaceMode.sequential
+        let disk = SimulatedDisk()
+        var engine = try LogEngine.open(disk)
+        _ = try engine.createNamespace(bytes("ids"), settings, time: 1)
+        #expect(try Self.add(&engine, [1]) == 0)
+        try engine.openBatch(2, count: 1, bytes: 64, time: 2)
+        Self.key(500).withUnsafeBytes { key in
+            _ = try? engine.restore(2, key, key, time: 3)
+        }
+        engine.abortBatch()
+        #expect(try Self.add(&engine, [2]) == 1)
+    }
+
+    @Test("A device on a full disk is opened although a table has no room there")
+    func fullTable() throws {
+        var settings = NamespaceSettings()
+        settings.mode = NamespaceMode.sequential
+        let disk = SimulatedDisk()
+        var engine = try LogEngine.open(disk)
+        _ = try engine.createNamespace(bytes("ids"), settings, time: 1)
+        for number in 0..<200 { #expect(try Self.add(&engine, [UInt8(number)]) == number) }
+        try engine.close(time: 2)
+        try disk.remove(SequentialTable.name(2))
+        disk.capacity = disk.used
+        engine = try LogEngine.open(disk)
+        for number in 0..<200 { #expect(try engine.get(Self.key(UInt64(number)), namespace: 2) == [UInt8(number)]) }
+        disk.capacity = .max
+        #expect(try Self.add(&engine, [1]) == 200)
+        try engine.close(time: 3)
+        engine = try LogEngine.open(disk)
+        #expect(engine.report.rebuiltTables == 0)
+        #expect(try engine.get(Self.key(200), namespace: 2) == [1])
+    }
+
+    @Test("A table made anew from a damaged segment: what is missing is reported, although an index knew its key")
+    func rebuiltFromDamage() throws {
+        var settings = NamespaceSettings()
+        settings.mode = NamespaceMode.sequential
+        let disk = SimulatedDisk()
+        let options = smallOptions(16384)
+        var engine = try LogEngine.open(disk, options)
+        _ = try engine.createNamespace(bytes("ids"), settings, time: 1)
+        #expect(try Self.add(&engine, [1]) == 0)
+        try engine.set(Self.key(0), [2], namespace: 2)
+        let place = engine.endOfLog
+        for number in 1..<200 { #expect(try Self.add(&engine, [UInt8](repeating: 1, count: 100)) == number) }
+        #expect(engine.segmentCount > 2)
+        try engine.close(time: 2)
+        // The head of the second version: it ends where the third record begins.
+        disk.wipe(LogEngine.fileName(segment: 1), Int(place.offset) - 80..<Int(place.offset))
+        engine = try LogEngine.open(disk, options)
+        #expect(engine.report.damageCount == 0)
+        #expect(throws: LogError.corrupt(segment: 1, offset: place.offset - 80)) {
+            try engine.get(Self.key(0), namespace: 2)
+        }
+        try engine.close(time: 3)
+        try disk.remove(SequentialTable.name(2))
+        engine = try LogEngine.open(disk, options)
+        // Either the key is known to be damaged, or it is said that something of its segment is missing.
+        do {
+            _ = try engine.get(Self.key(0), namespace: 2)
+            #expect(engine.report.damages.map(\.offset) == [place.offset - 80])
+        } catch LogError.corrupt {}
+    }
+
+    @Test("A page that is lost as a whole is missed, although a record behind the checkpoint was put in it again")
+    func lostPage() throws {
+        var settings = NamespaceSettings()
+        settings.mode = NamespaceMode.sequential
+        let disk = SimulatedDisk()
+        var engine = try LogEngine.open(disk)
+        _ = try engine.createNamespace(bytes("ids"), settings, time: 1)
+        for number in 0..<3 { #expect(try Self.add(&engine, [UInt8(number)]) == number) }
+        try engine.close(time: 2)
+        engine = try LogEngine.open(disk)
+        #expect(try Self.add(&engine, [3]) == 3)
+        try engine.commit(sync: true)
+        disk.kill()
+        disk.restart()
+        disk.wipe(SequentialTable.name(2), 4096..<8192)
+        engine = try LogEngine.open(disk)
+        for number in 0..<4 { #expect(try engine.get(Self.key(UInt64(number)), namespace: 2) == [UInt8(number)]) }
+    }
+
     @Test("A table that was damaged, cut or exchanged is made anew from the log", arguments: 0..<4)
     func rebuilt(kind: Int) throws {
         let disk = SimulatedDisk()

@@ -268,6 +268,20 @@ struct ReplicaTests {
         #expect(try copies.master.get(bytes("lost")) == nil && copies.master.get(bytes("new")) == [2])
     }
 
+    @Test("A promoted replica that is started again before it wrote gives no number that the former master gave")
+    func numbersAfterPromotion() throws {
+        var random = SeededRandom(seed: 6)
+        var copies = try Copies.make()
+        try write(&copies.master, &random, 20)
+        try copies.sendAll()
+        // Written and answered, but not sent.
+        let seen = try copies.master.set(bytes("lost"), [1])
+        try copies.master.commit(sync: true)
+        _ = try copies.replica.promote(time: 5)
+        copies.replica = try LogEngine.open(copies.disks.1, copies.options)
+        #expect(try copies.replica.set(bytes("new"), [2]) > seen + 1000)
+    }
+
     /// One goes on from where it is with what the other has.
     func follow(_ target: inout LogEngine, _ source: inout LogEngine) throws {
         var sender = try source.beginSending(
