@@ -76,6 +76,8 @@ struct Compaction: ~Copyable {
     var decidedAt: UInt64 = 0
     /// The last record when the run was begun.
     var begunUpTo: UInt64 = 0
+    /// Namespaces of which a definition was kept that says their mode: what follows it is found in the right index.
+    var defined: Set<UInt32> = []
     /// From which version on the run keeps those of a key. Only looked up, so its order does not matter.
     var keptFrom: [HistoryKey: UInt64] = [:]
     /// The key whose versions are being looked at.
@@ -102,7 +104,7 @@ struct Compaction: ~Copyable {
     /// There is no run.
     mutating func forgetRun() {
         (walker, walk, entry, index) = (nil, nil, nil, nil)
-        (inputs, purged, keptFrom) = ([], [], [:])
+        (inputs, purged, keptFrom, defined) = ([], [], [:], [])
         output = CompactionOutput()
         (copyLeft, deadWhenCopied) = (0, 0)
         phase = .idle

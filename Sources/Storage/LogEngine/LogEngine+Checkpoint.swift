@@ -85,7 +85,8 @@ extension LogEngine {
         guard readOnlyReason == nil, !turnHasWrites, pendingCount == 0, !isOpened, batchLeft == 0, openBatch == nil,
             durableSequence + 1 == nextSequence, report.damageCount == 0, inDoubt.isEmpty, !hasDamagedHeader,
             // What compaction has not yet moved, and bytes that are to be overwritten, are the next start's to see.
-            compaction.phase != .moving, compaction.phase != .publishing, compaction.wiped.isEmpty,
+            !compaction.isPublished, compaction.phase != .publishing, compaction.wiped.isEmpty,
+            !discarded.contains(where: \.overwrites),
             !segments.isEmpty, segments[active].length > UInt64(Format.headerBlockBytes), order.last == active
         else { return false }
         for case let state? in namespaces {

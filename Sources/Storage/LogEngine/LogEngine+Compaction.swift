@@ -118,9 +118,9 @@ extension LogEngine {
                 }
                 switch walker.walker.next() {
                 case .record(let header, let offset):
-                    guard let head = walker.walker.bytes(at: offset, header.headBytes) else {
-                        throw .failed(5)
-                    }
+                    // Of a namespace's definition all of it is looked at.
+                    let count = header.type == RecordType.namespace ? header.totalBytes : header.headBytes
+                    guard let head = walker.walker.bytes(at: offset, count) else { throw .failed(5) }
                     try decide(header, head, offset)
                     left -= min(header.headBytes + (compaction.copyLeft == 0 ? Int(header.valueLength) : 0), 1 << 20)
                 case .damage(let range, _, _):

@@ -161,8 +161,8 @@ extension LogEngine {
         ended.removeFirst().free()
     }
 
-    /// Makes a namespace hold nothing; its slots are taken out of the segments' counters later.
-    mutating func empty(_ state: UnsafeMutablePointer<NamespaceState>, _ sequence: UInt64) throws(LogError) {
+    /// Takes a namespace's index away; its slots are taken out of the segments' counters later.
+    mutating func setAside(_ state: UnsafeMutablePointer<NamespaceState>) {
         let old = UnsafeMutablePointer<NamespaceState>.allocate(capacity: 1)
         old.initialize(
             to: NamespaceState(id: state.pointee.id, name: [], settings: NamespaceSettings(), definition: 0))
@@ -172,8 +172,13 @@ extension LogEngine {
             swap(&old.pointee.index, &state.pointee.index)
         }
         ended.append(EndedNamespace(state: old))
-        state.pointee.flushed = sequence
         (state.pointee.liveRecordBytes, state.pointee.tombstoneBytes) = (0, 0)
+    }
+
+    /// Makes a namespace hold nothing.
+    mutating func empty(_ state: UnsafeMutablePointer<NamespaceState>, _ sequence: UInt64) throws(LogError) {
+        setAside(state)
+        state.pointee.flushed = sequence
         // A table that knows what came later has forgotten already.
         if isRecovering, let table = state.pointee.table, sequence <= table.checkpoint.sequence { return }
         if let table = state.pointee.table { forgetLive(table) }

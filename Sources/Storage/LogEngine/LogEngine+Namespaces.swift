@@ -61,6 +61,8 @@ extension LogEngine {
         guard wipes, sequence > 0 else { return }
         if !compaction.isPublished { abandonRun(overwrites: true) }
         compaction.wiped.insert(id)
+        // Files that wait for their removal may hold what is to be overwritten.
+        for index in discarded.indices { discarded[index].overwrites = true }
         // It may hold keys of what is to be overwritten.
         giveBackCheckpoint()
         // It has happened, so a lack of space now is no reason to say otherwise; the segment is ended later.

@@ -259,7 +259,8 @@ extension LogEngine {
         }
         segments[position].isRemoved = true
         positions[segment.number] = nil
-        let overwrites = manifest?.overwritten.contains(segment.number) ?? false
+        // What is to be wiped may have been asked for since the manifest was changed.
+        let overwrites = (manifest?.overwritten.contains(segment.number) ?? false) || isToWipe(position)
         discarded.append(
             DiscardedFile(
                 name: Format.name(segment: segment.number), number: segment.number, file: segment.file,

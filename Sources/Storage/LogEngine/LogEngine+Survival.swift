@@ -14,7 +14,7 @@ enum Survival {
 
 extension LogEngine {
     /// What becomes of a record of an input. Every doubt keeps it.
-    func survival(_ header: RecordHeader, _ head: UnsafeRawPointer) throws(DiskError) -> Survival {
+    mutating func survival(_ header: RecordHeader, _ head: UnsafeRawPointer) throws(DiskError) -> Survival {
         let key = UnsafeRawBufferPointer(start: head + Format.recordHeaderBytes, count: Int(header.keyLength))
         switch header.type {
         case RecordType.value, RecordType.tombstone: return try survivalOfVersion(header, key)
@@ -26,7 +26,12 @@ extension LogEngine {
         guard header.type < RecordType.firstOptional else { return .keep }
         guard hasNamespace(header.namespace), let state = namespaces[Int(header.namespace)] else { return .drop }
         switch header.type {
-        case RecordType.namespace: return header.sequence < state.pointee.definition ? .drop : .keep
+        case RecordType.namespace:
+            guard header.sequence < state.pointee.definition else { return .keep }
+            // The first one that says the mode stays, before all that was written in it.
+            let body = UnsafeRawBufferPointer(start: head + header.headBytes, count: Int(header.valueLength))
+            guard NamespaceSettings(decoding: [UInt8](body)).mode == state.pointee.settings.mode else { return .drop }
+            return compaction.defined.insert(header.namespace).inserted ? .keep : .drop
         case RecordType.flush: return header.sequence < state.pointee.flushed ? .drop : .keep
         case RecordType.fence:
             guard header.valueLength >= 8 else { return .keep }

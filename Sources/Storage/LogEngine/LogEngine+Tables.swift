@@ -17,7 +17,10 @@ extension LogEngine {
             }
         if isRight { return }
         // Records that were read before the definition was are in the wrong index.
-        if state.pointee.slots > 0 { inDoubt.insert(state.pointee.id) }
+        if state.pointee.slots > 0 {
+            inDoubt.insert(state.pointee.id)
+            setAside(state)
+        }
         state.pointee.table?.close()
         switch mode {
         case NamespaceMode.ordered: state.pointee.use(ordered: OrderedKeys(), table: nil)

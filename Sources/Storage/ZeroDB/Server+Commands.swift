@@ -86,17 +86,7 @@ extension Server {
         case .quit:
             connection.pointee.ok()
             connection.pointee.isClosing = true
-        case .reset:
-            connection.pointee.isResp3 = false
-            connection.pointee.isMaster = false
-            connection.pointee.epoch = 0
-            endTransaction(connection)
-            names[connection.pointee.descriptor] = nil
-            if isObserved { stopObserving(connection) }
-            (connection.pointee.namespace, connection.pointee.role) = (
-                connection.pointee.homeNamespace, connection.pointee.homeRole
-            )
-            connection.pointee.put("+RESET\r\n")
+        case .reset: reset(connection)
         case .wait:
             if count == 3, arguments[1].number != nil {
                 waitReplicas(connection)
@@ -138,6 +128,20 @@ extension Server {
         case .hooks: listHooks(connection)
         default: break
         }
+    }
+
+    /// `RESET`: the connection is as it was at first.
+    private mutating func reset(_ connection: UnsafeMutablePointer<Connection>) {
+        connection.pointee.isResp3 = false
+        connection.pointee.isMaster = false
+        connection.pointee.epoch = 0
+        endTransaction(connection)
+        names[connection.pointee.descriptor] = nil
+        if isObserved { stopObserving(connection) }
+        (connection.pointee.namespace, connection.pointee.role) = (
+            connection.pointee.homeNamespace, connection.pointee.homeRole
+        )
+        connection.pointee.put("+RESET\r\n")
     }
 
     private mutating func unknown(_ connection: UnsafeMutablePointer<Connection>) {
