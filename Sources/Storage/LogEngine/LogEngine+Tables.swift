@@ -17,7 +17,10 @@ extension LogEngine {
             }
         if isRight { return }
         // Records that were read before the definition was are in the wrong index.
-        if state.pointee.slots > 0 { inDoubt.insert(state.pointee.id) }
+        if state.pointee.slots > 0 {
+            inDoubt.insert(state.pointee.id)
+            isOutOfOrder = true
+        }
         state.pointee.table?.close()
         switch mode {
         case NamespaceMode.ordered: state.pointee.use(ordered: OrderedKeys(), table: nil)
@@ -46,7 +49,8 @@ extension LogEngine {
             space.isRebuilding = false
         }
         isRecovering = false
-        countLive(all: hasRebuilt)
+        countLive(all: hasRebuilt || isOutOfOrder)
+        isOutOfOrder = false
         do throws(DiskError) {
             for name in try disk.list() {
                 guard let id = SequentialTable.namespace(name), !isSequential(id), readOnlyReason == nil else {
