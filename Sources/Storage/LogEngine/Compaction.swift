@@ -49,6 +49,8 @@ struct Compaction: ~Copyable {
     var blockedUntil: UInt64 = 0
     /// Why the last run was given up.
     var lastFailure: String?
+    /// Since when the change of the manifest waits for replicas.
+    var heldSince: UInt64?
     var statistics = CompactionStatistics()
     /// Bytes that may be read and written now, and when that was last counted.
     var tokens: UInt64 = 0

@@ -35,6 +35,11 @@ struct RoleFile {
     var epoch: UInt64 = 0
     /// It became the master by a command; its own epoch is the one it was given then.
     var isPromoted = false
+    /// Its segments are not all of the master's, or not yet: what it answers may be what never was.
+    var isIncomplete = false
+    /// What its compacted segments leave out was decided on records up to this one. A copy that does not have them
+    /// is none of any moment.
+    var decided: UInt64 = 0
     /// Neither copy can be read although there was something: then it must not write.
     private(set) var isDamaged = false
     private var generation: UInt64 = 0
@@ -103,7 +108,7 @@ struct RoleFile {
             else { return }
             var read = RoleFile()
             (read.generation, read.role, read.epoch) = (word(16), role, word(32))
-            read.isPromoted = word(40) & 1 != 0
+            (read.isPromoted, read.isIncomplete, read.decided) = (word(40) & 1 != 0, word(40) & 2 != 0, word(48))
             result = read
         }
         guard let result else { return nil }
@@ -114,7 +119,8 @@ struct RoleFile {
         var copy = [UInt8](repeating: 0, count: Self.copyBytes)
         copy.withUnsafeMutableBytes { bytes in
             guard let base = bytes.baseAddress else { return }
-            let words = [Self.magic, 1, generation, UInt64(role.rawValue), epoch, isPromoted ? 1 : 0]
+            let flags: UInt64 = (isPromoted ? 1 : 0) | (isIncomplete ? 2 : 0)
+            let words = [Self.magic, 1, generation, UInt64(role.rawValue), epoch, flags, decided]
             for (index, word) in words.enumerated() {
                 base.storeBytes(of: word.littleEndian, toByteOffset: 8 * index, as: UInt64.self)
             }

@@ -24,4 +24,6 @@ public enum LogLimits {
     public static let damagesMax = 1024
     /// Bytes that wait in memory before they are written even though the turn goes on.
     public static let pendingBytes = 4 << 20
+    /// How long compaction waits for a replica that is being sent one of its inputs: nanoseconds.
+    static let sendersWait: UInt64 = 10_000_000_000
 }

@@ -55,6 +55,8 @@ extension LogEngine {
     @discardableResult
     public mutating func writeCheckpoint() -> UInt64 {
         guard canWriteCheckpoint, !isCheckpointCurrent else { return 0 }
+        // A replica's index that is not that of any moment, or is being changed, is made anew.
+        if isIncomplete || replacements.phase != .idle { return 0 }
         settleAllUsage()
         while drainEnded(1 << 20) {}
         do throws(DiskError) {

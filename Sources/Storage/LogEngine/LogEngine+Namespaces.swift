@@ -161,6 +161,8 @@ extension LogEngine {
     mutating func forget(_ id: UInt32) {
         guard let state = namespaces[Int(id)] else { return }
         noteUncertain(id)
+        // Its records may have been met before its definition; nothing of it is made anew.
+        inDoubt.remove(id)
         if let table = state.pointee.table { forgetLive(table) }
         if names[state.pointee.name] == id { names[state.pointee.name] = nil }
         namespaces[Int(id)] = nil

@@ -31,6 +31,7 @@ extension LogEngine {
 
     /// Puts the output in the place of the inputs.
     mutating func publish(_ now: UInt64) {
+        if isHeldBySenders(now) { return }
         // Nothing that a slot points to may be missing in the output.
         for (index, position) in compaction.inputs.enumerated()
         where segments[position].use.live > compaction.copiedLive[index] {
@@ -71,6 +72,7 @@ extension LogEngine {
             }
             return
         }
+        orderGeneration += 1
         order.removeSubrange(first..<first + compaction.inputs.count)
         if let output {
             compaction.output.position = segments.count
@@ -94,7 +96,7 @@ extension LogEngine {
         }
     }
 
-    private func changeDiskBytes(_ id: UInt32, adding: UInt64 = 0, removing: UInt64 = 0) {
+    func changeDiskBytes(_ id: UInt32, adding: UInt64 = 0, removing: UInt64 = 0) {
         guard hasNamespace(id), let state = namespaces[Int(id)] else { return }
         state.pointee.diskBytes += adding
         state.pointee.diskBytes -= min(state.pointee.diskBytes, removing)
@@ -127,7 +129,9 @@ extension LogEngine {
                 else { continue }
                 let key = UnsafeRawBufferPointer(
                     start: head + Format.recordHeaderBytes, count: Int(header.keyLength))
-                do throws(LogError) { try move(header, key, to: position, offset) } catch { continue }
+                do throws(LogError) { try move(header, key, to: position, offset, from: compaction.inputs) } catch {
+                    continue
+                }
             case .damage: continue
             case .end:
                 compaction.phase = .purging
@@ -137,14 +141,15 @@ extension LogEngine {
     }
 
     /// Only if the slot still names this record: a newer version may have come.
-    private mutating func move(
-        _ header: RecordHeader, _ key: UnsafeRawBufferPointer, to position: Int, _ offset: UInt64
-    ) throws(LogError) {
-        guard hasNamespace(header.namespace), let state = namespaces[Int(header.namespace)] else { return }
+    @discardableResult
+    mutating func move(
+        _ header: RecordHeader, _ key: UnsafeRawBufferPointer, to position: Int, _ offset: UInt64, from inputs: [Int]
+    ) throws(LogError) -> Bool {
+        guard hasNamespace(header.namespace), let state = namespaces[Int(header.namespace)] else { return false }
         let hash = hasher.hash(key)
         guard let slot = try current(state, key, hash), slot.sequence == header.sequence,
-            compaction.inputs.contains(slot.segment)
-        else { return }
+            inputs.contains(slot.segment)
+        else { return false }
         if state.pointee.isHashed {
             state.pointee.index.find(hash)?.pointee.move(to: position, offset)
         } else {
@@ -158,9 +163,26 @@ extension LogEngine {
         }
         segments[slot.segment].use.live -= slot.recordBytes
         segments[position].use.live += slot.recordBytes
+        return true
     }
 
     // MARK: The end
+
+    /// A replica that is being sent an input gets the rest of it first, but is not waited for long.
+    private mutating func isHeldBySenders(_ now: UInt64) -> Bool {
+        guard compaction.inputs.contains(where: { segmentsBeingSent.contains(segments[$0].number) }) else {
+            compaction.heldSince = nil
+            return false
+        }
+        let since = compaction.heldSince ?? now
+        compaction.heldSince = since
+        guard now >= since, now - since < LogLimits.sendersWait else {
+            compaction.heldSince = nil
+            return false
+        }
+        workDelay = 1_000_000
+        return true
+    }
 
     /// Forgets keys whose deletions were left out, some at a time, and ends the run.
     mutating func purgeSlice(_ budget: Int, _ now: UInt64) {
@@ -208,13 +230,17 @@ extension LogEngine {
     }
 
     /// Forgets a key whose deletion was left out.
-    private mutating func purge(_ namespace: UInt32, _ key: [UInt8], _ sequence: UInt64) throws(LogError) {
+    mutating func purge(
+        _ namespace: UInt32, _ key: [UInt8], _ sequence: UInt64, in position: Int? = nil
+    ) throws(LogError) {
         guard hasNamespace(namespace), let state = namespaces[Int(namespace)] else { return }
         var failure: LogError?
         key.withUnsafeBytes { key in
             do throws(LogError) {
                 let hash = hasher.hash(key)
-                guard let slot = try current(state, key, hash), slot.sequence == sequence else { return }
+                guard let slot = try current(state, key, hash), slot.sequence == sequence,
+                    position == nil || slot.segment == position
+                else { return }
                 if state.pointee.isHashed {
                     state.pointee.index.remove(hash)
                 } else {
@@ -248,7 +274,7 @@ extension LogEngine {
     }
 
     /// A segment that does not count any more: its file goes in slices.
-    private mutating func discardSegment(_ position: Int) {
+    mutating func discardSegment(_ position: Int) {
         let segment = segments[position]
         guard segment.use.live == 0 else {
             // A slot still points to it: it stays readable, and on the disk, until the process ends.

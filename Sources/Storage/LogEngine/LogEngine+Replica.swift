@@ -1,14 +1,5 @@
 import Simulation
 
-extension Format {
-    /// Whether a file is derived from records of a segment, or of a later one: an index, a table or the checkpoint.
-    fileprivate static func isDerived(_ name: String, from number: UInt64) -> Bool {
-        if SequentialTable.namespace(name) != nil || name == CheckpointHeader.name { return true }
-        guard let segment = Format.number(index: name) else { return false }
-        return segment >= number
-    }
-}
-
 /// A device that takes its log from a master, and how it becomes one.
 extension LogEngine {
     // MARK: Roles
@@ -41,6 +32,7 @@ extension LogEngine {
     /// An empty device becomes the copy of the one that this header is of.
     private mutating func adopt(_ sent: SegmentHeader) {
         header = sent
+        header.epoch = 0
         seed = sent.checksumSeed
         hasher = KeyHasher(of: sent)
         nextSequence = sent.firstSequence
@@ -49,6 +41,8 @@ extension LogEngine {
     /// Takes its log from a master from now on, durably.
     public mutating func follow() throws(LogError) {
         if turnHasWrites || isDirty, readOnlyReason == nil { try commit(sync: true) }
+        // A replica's compactions are its master's.
+        if compaction.phase != .idle, !compaction.isPublished { abandonRun() }
         if roleFile.role != .replica {
             var file = roleFile
             (file.role, file.epoch) = (.replica, knownEpoch)
@@ -101,13 +95,17 @@ extension LogEngine {
         let next = knownEpoch < .max ? knownEpoch + 1 : .max
         let epoch = wanted ?? next
         guard epoch >= next else { throw .fenced(epoch: knownEpoch) }
+        if isIncomplete { throw .incomplete }
         try commit(sync: true)
+        abandonReplacements()
         try sealActive()
         leaveGap()
         let former = header.epoch
         if !plants(.promoteWithoutEpoch) { header.epoch = epoch }
         lastTime = max(lastTime, time)
-        do throws(LogError) { try startSegment(number: highestNumber + 1) } catch {
+        // Numbers that the former master may have given are not given to other segments.
+        let number = (highestNumber | 0xffff_ffff) &+ 1
+        do throws(LogError) { try startSegment(number: number) } catch {
             header.epoch = former
             throw error
         }
@@ -137,32 +135,31 @@ extension LogEngine {
         return LogPosition(segment: last.number, offset: last.length + UInt64(pendingCount))
     }
 
-    /// Begins a segment as the master did.
-    mutating func beginReplicated(_ number: UInt64, _ block: [UInt8]) throws(ReplicaFailure) {
-        guard let sent = SegmentHeader(block: block), sent.number == number else {
-            throw .corrupt(LogPosition(segment: number, offset: 0))
-        }
-        guard sent.version == Format.version, sent.requiredFeatures & ~Format.requiredFeaturesKnown == 0 else {
-            throw .log(
-                .unsupported(segment: number, version: sent.version, features: sent.requiredFeatures))
-        }
+    /// Begins a segment as the master did; `decided`: what a compacted one leaves out was decided on records up to it.
+    mutating func beginReplicated(_ number: UInt64, _ block: [UInt8], decided: UInt64) throws(ReplicaFailure) {
         guard role == .replica else { throw .protocolError }
-        guard sent.epoch >= header.epoch || segments.isEmpty else { throw .outdated(epoch: sent.epoch) }
+        let sent = try checkHeader(number, block)
+        guard sent.kind == SegmentHeader.kindLog || sent.kind == SegmentHeader.kindCompacted else {
+            throw .protocolError
+        }
+        try checkFree(number)
         if segments.isEmpty {
-            guard sent.kind == SegmentHeader.kindLog else { throw .protocolError }
             adopt(sent)
         } else {
-            guard sent.device == header.device, sent.salt == header.salt else { throw .foreign }
-            guard number > segments[active].number, sent.firstSequence >= nextSequence else { throw .protocolError }
+            guard positions[number] == nil, sent.firstSequence >= nextSequence else { throw .protocolError }
         }
         do throws(LogError) {
             if !segments.isEmpty {
                 try commit(sync: true)
                 try sealActive()
             }
+            if sent.kind == SegmentHeader.kindCompacted { try note(decided: decided) }
             try makeReplicated(sent, block)
         } catch { throw .log(error) }
+        // A compacted segment has the epoch of its compaction, which may be higher than that of what follows.
+        let epoch = max(header.epoch, sent.epoch)
         header = sent
+        (header.epoch, header.kind) = (epoch, SegmentHeader.kindLog)
         nextSequence = max(nextSequence, sent.firstSequence)
         durableSequence = nextSequence - 1
         beginTurn()
@@ -170,24 +167,40 @@ extension LogEngine {
 
     private mutating func makeReplicated(_ sent: SegmentHeader, _ block: [UInt8]) throws(LogError) {
         let name = Format.name(segment: sent.number)
+        let isIrregular = sent.kind != SegmentHeader.kindLog || sent.number < highestNumber
         var made = false
         do throws(DiskError) {
+            if isIrregular, !segments.isEmpty { try ensureManifest(lastTime) }
             let file = try disk.open(name, create: true)
             made = true
             try disk.write(file, at: 0, block.span.bytes)
             try disk.sync(file)
-            beginSegment(
-                Segment(
-                    number: sent.number, file: file, firstSequence: sent.firstSequence, length: UInt64(block.count)),
-                sent)
+            try noteReplicated(sent, isIrregular: isIrregular)
+            var segment = Segment(
+                number: sent.number, file: file, firstSequence: sent.firstSequence, length: UInt64(block.count))
+            (segment.kind, segment.created) = (sent.kind, sent.created)
+            beginSegment(segment, sent)
             reserved = UInt64(block.count)
             hasDamagedHeader = false
         } catch {
-            if made, error != .crashed { try? disk.remove(name) }
-            if error == .full { throw .full }
-            if error != .crashed, readOnlyReason == nil { readOnlyReason = .writeFailed(error) }
-            throw error == .crashed ? .disk(error) : .readOnly
+            // What the manifest may name already has to stay.
+            if made, error != .crashed, readOnlyReason == nil { try? disk.remove(name) }
+            throw failed(error)
         }
+    }
+
+    /// The manifest names a segment before it has records, and from the first on of which the directory says too little.
+    private mutating func noteReplicated(_ sent: SegmentHeader, isIrregular: Bool) throws(DiskError) {
+        let added = Manifest.Entry(number: sent.number, kind: sent.kind, first: sent.firstSequence)
+        guard !segments.isEmpty else {
+            if isIrregular { manifest = try Manifest.create(disk, sent, [.add(added)], time: lastTime) }
+            return
+        }
+        if segments[active].last == 0 { segments[active].last = sent.previousSequence }
+        guard manifest != nil else { return }
+        var sealed = manifestEntry(active)
+        (sealed.last, sealed.length) = (segments[active].last, segments[active].length)
+        try editManifest([.seal(sealed), .add(added)], lastTime)
     }
 
     /// Takes the whole records, and whole batches, at the start of some bytes of the active segment; returns how many
@@ -214,6 +227,7 @@ extension LogEngine {
         var at = start
         var expected = nextSequence
         var records = 0
+        let isCompacted = segments[active].allowsGaps
         while at + Format.recordHeaderBytes <= count {
             let head = bytes + at
             let place = LogPosition(
@@ -223,12 +237,13 @@ extension LogEngine {
             guard record.isValid(head, seed: seed),
                 Format.checksum(head + record.headBytes, Int(record.valueLength)) == record.valueChecksum
             else { throw .corrupt(place) }
-            let isNext = record.sequence == expected || (record.type == RecordType.open && record.sequence > expected)
+            let isGap = isCompacted || record.type == RecordType.open
+            let isNext = record.sequence == expected || (isGap && record.sequence > expected)
             guard isNext, record.sequence < .max else { throw .corrupt(place) }
             expected = record.sequence + 1
             at += record.totalBytes
             records += 1
-            if record.batchRemaining == 0 { return (at, records) }
+            if record.batchRemaining == 0 || isCompacted { return (at, records) }
         }
         return nil
     }
@@ -247,7 +262,7 @@ extension LogEngine {
             pendingCount += total
             let key = UnsafeRawBufferPointer(start: head + Format.recordHeaderBytes, count: Int(record.keyLength))
             indexWriter.add(IndexEntry(record, hasher.hash(key), offset, damaged: false))
-            if record.type == RecordType.open {
+            if record.type == RecordType.open || segments[active].allowsGaps {
                 // Numbers that were left out are as good as durable.
                 if durableSequence + 1 == nextSequence { durableSequence = record.sequence - 1 }
             }
@@ -278,12 +293,14 @@ extension LogEngine {
         throw .full
     }
 
-    /// The master's segment takes no more records, so neither does this one.
-    mutating func sealReplicated() throws(ReplicaFailure) {
+    /// The master's segment takes no more records, so neither does this one; it stands for numbers up to `last`.
+    mutating func sealReplicated(last: UInt64) throws(ReplicaFailure) {
+        guard !segments.isEmpty, role == .replica else { throw .protocolError }
         do throws(LogError) {
             try commit(sync: true)
             try sealActive()
         } catch { throw .log(error) }
+        segments[active].last = last
     }
 
     /// Cuts the active segment to its last record, durably.
@@ -305,58 +322,5 @@ extension LogEngine {
         try commit(sync: true)
         try checkpointTables()
         try sealActive()
-    }
-
-    // MARK: A tail that the master does not have
-
-    /// Whether nothing but notes of processes (open, mark, close) stands behind a place.
-    public func isWithoutChanges(behind position: LogPosition) throws(LogError) -> Bool {
-        for index in order where segments[index].number >= position.segment {
-            let segment = segments[index]
-            let start = segment.number == position.segment ? position.offset : 0
-            var walker = SegmentWalker(
-                disk: disk, file: segment.file, length: segment.length, seed: seed, expected: segment.firstSequence,
-                allowsGaps: true)
-            walk: while true {
-                switch walker.next() {
-                case .record(let record, let offset):
-                    if offset < start { continue walk }
-                    guard [RecordType.open, RecordType.mark, RecordType.close].contains(record.type) else {
-                        return false
-                    }
-                case .damage: return false
-                case .end: break walk
-                }
-            }
-        }
-        return true
-    }
-
-    /// Cuts the log at a place; the engine must be opened again, because its index knows what is gone. A segment of
-    /// which nothing but the first block is left goes as a whole.
-    public mutating func discard(behind position: LogPosition) throws(LogError) {
-        do throws(DiskError) {
-            // What is derived may know records that go.
-            for name in try disk.list() where Format.isDerived(name, from: position.segment) { try disk.remove(name) }
-            for index in order.reversed() where segments[index].number >= position.segment {
-                let segment = segments[index]
-                if segment.number > position.segment || position.offset <= UInt64(Format.headerBlockBytes) {
-                    try disk.remove(Format.name(segment: segment.number))
-                } else {
-                    try? disk.remove(Format.name(index: segment.number))
-                    if !plants(.keepTail) { try disk.truncate(segment.file, length: position.offset) }
-                    try disk.sync(segment.file)
-                }
-            }
-        } catch { throw .disk(error) }
-        readOnlyReason = .writeFailed(.failed(0))
-    }
-
-    /// Ends the use of the files, before the engine is opened again.
-    public mutating func closeFiles() {
-        closeIndex()
-        for index in order { disk.close(segments[index].file) }
-        for case let state? in namespaces { state.pointee.table?.close() }
-        order = []
     }
 }

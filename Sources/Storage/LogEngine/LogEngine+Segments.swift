@@ -14,7 +14,8 @@ extension LogEngine {
         var writer = IndexWriter(disk: disk, header: header)
         swap(&writer, &indexWriter)
         if !segments.isEmpty {
-            segments[active].last = header.previousSequence
+            // A replica was told it when the segment was sealed.
+            if segments[active].last == 0 { segments[active].last = header.previousSequence }
             endIndex(&writer, at: active)
         }
         addSegment(segment)
@@ -38,10 +39,12 @@ extension LogEngine {
         // Slots of a turn that can still be taken back may point to where nothing is any more after this.
         guard readOnlyReason == nil, !turnHasWrites, undo.isEmpty, modeUndo.isEmpty else { return false }
         if maintainTables(budget: budget) || maintainIndexes(budget) { return true }
-        guard role == .master else { return false }
         if drainEnded(budget) { return true }
         let discards = discardSlice(budget, now)
         if workDelay > 0 { return true }
+        // What was begun as a replica, or as a master, is ended as what the device is now.
+        if replaceSlice(budget, now) { return true }
+        if role != .master, !compaction.isPublished { return discards }
         return compact(now: now, budget: budget) || discards
     }
 }

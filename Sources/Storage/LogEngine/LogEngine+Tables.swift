@@ -19,6 +19,7 @@ extension LogEngine {
         // Records that were read before the definition was are in the wrong index.
         if state.pointee.slots > 0 {
             inDoubt.insert(state.pointee.id)
+            isOutOfOrder = true
             setAside(state)
         }
         state.pointee.table?.close()
@@ -49,7 +50,8 @@ extension LogEngine {
             space.isRebuilding = false
         }
         isRecovering = false
-        countLive(all: hasRebuilt)
+        countLive(all: hasRebuilt || isOutOfOrder)
+        isOutOfOrder = false
         do throws(DiskError) {
             for name in try disk.list() {
                 guard let id = SequentialTable.namespace(name), !isSequential(id), readOnlyReason == nil else {

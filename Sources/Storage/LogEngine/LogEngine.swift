@@ -41,6 +41,10 @@ public struct LogEngine: ~Copyable {
     var segments: [Segment] = []
     /// Positions of the segments that exist, in the order of the log.
     var order: [Int] = []
+    /// Changes of the order other than segments behind the others.
+    var orderGeneration: UInt64 = 0
+    /// Segments that replicas are being sent; compaction waits a while before it removes one of them.
+    public var segmentsBeingSent: [UInt64] = []
     /// The position of the segment that is written to.
     var active = 0
     /// The index file of the active segment.
@@ -94,6 +98,8 @@ public struct LogEngine: ~Copyable {
     var isRecovering = false
     /// Namespaces whose index has to be made anew from the whole log.
     var inDoubt: Set<UInt32> = []
+    /// Records were met before the definition that says how they are indexed, so that counters are not right.
+    var isOutOfOrder = false
     /// What a batch that is open began with.
     var openBatch: BatchStart?
     /// Records of a batch that are still to come; 0 outside of batches.
@@ -118,6 +124,10 @@ public struct LogEngine: ~Copyable {
 
     /// What this device is among its copies.
     var roleFile = RoleFile()
+    /// A replica's part of its master's compactions.
+    var replacements = Replacements()
+    /// The device has to be opened again, because its index was made in another order than the log's.
+    public internal(set) var needsReopening = false
     /// Why others do not let this device write; nil while they do.
     public internal(set) var writeRefusal: WriteRefusal?
     /// Everything up to this sequence number is where it has to be before it is told; replicas may hold it back.
@@ -234,6 +244,7 @@ public struct LogEngine: ~Copyable {
     /// A namespace that may be read.
     @inline(__always)
     func readable(_ id: UInt32) throws(LogError) -> UnsafeMutablePointer<NamespaceState> {
+        if roleFile.role != .master, isIncomplete { throw .incomplete }
         let found = try state(id)
         if !found.pointee.settings.isSupported { throw .namespaceUnsupported }
         if found.pointee.settings.isFrozen { throw .frozen }

@@ -56,6 +56,8 @@ public enum LogError: Error, Hashable, Sendable {
     case refused(WriteRefusal)
     /// Both copies of a change of the manifest are damaged, so that it is not known which segments count.
     case manifestDamaged
+    /// This copy is not complete: what it would answer may be what never was.
+    case incomplete
     /// A namespace's reservation needs more than the device has left.
     case reservationTooLarge
     /// The disk failed.

@@ -115,6 +115,16 @@ struct Manifest {
         for edit in edits { apply(edit) }
     }
 
+    /// Ends the use of the file.
+    func closeFile() { disk.close(file) }
+
+    /// From now on the directory says which segments count.
+    mutating func removeFile() throws(DiskError) {
+        try removeStale()
+        disk.close(file)
+        try disk.remove(Self.name(generation))
+    }
+
     /// The bytes of a removed segment are gone.
     mutating func noteOverwritten(_ number: UInt64) { overwritten.remove(number) }
 

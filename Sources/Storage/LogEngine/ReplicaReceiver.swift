@@ -10,6 +10,8 @@ public enum ReplicaFailure: Error, Hashable, Sendable {
     case foreign
     /// The master's epoch is lower than one that is known here.
     case outdated(epoch: UInt64)
+    /// The segment's former file is still being removed.
+    case busy(segment: UInt64)
     /// The own disk.
     case log(LogError)
 }
@@ -67,7 +69,8 @@ public struct ReplicaReceiver: ~Copyable {
         switch frame.kind {
         case ReplicationFrame.Kind.begin:
             guard frame.payloadLength == Format.headerBlockBytes, partialCount == 0 else { throw .protocolError }
-            try engine.beginReplicated(frame.segment, [UInt8](UnsafeRawBufferPointer(start: payload, count: 4096)))
+            try engine.beginReplicated(
+                frame.segment, [UInt8](UnsafeRawBufferPointer(start: payload, count: 4096)), decided: frame.sequence)
             checksum = Format.checksum(~0, payload, frame.payloadLength)
             from = 0
             next = LogPosition(segment: frame.segment, offset: UInt64(frame.payloadLength))
@@ -82,9 +85,36 @@ public struct ReplicaReceiver: ~Copyable {
             }
             (masterTime, token, masterBytes) = (word(0), word(8), word(16))
             if word(24) < engine.knownEpoch { throw .outdated(epoch: word(24)) }
+            if word(32) & 1 != 0 {
+                do throws(LogError) { try engine.noteAligned() } catch { throw .log(error) }
+            }
+        case ReplicationFrame.Kind.stageBegin, ReplicationFrame.Kind.stageBytes, ReplicationFrame.Kind.stageEnd,
+            ReplicationFrame.Kind.replace:
+            try takeStaged(frame, payload, &engine)
         default:
             // A newer master may tell more; what has to be understood raises the protocol's number.
             guard frame.kind >= 128 else { throw .protocolError }
+        }
+    }
+
+    /// What compaction changed; it stands beside the log, so that it does not matter where that is.
+    private mutating func takeStaged(
+        _ frame: ReplicationFrame, _ payload: UnsafeRawPointer, _ engine: inout LogEngine
+    ) throws(ReplicaFailure) {
+        let bytes = UnsafeRawBufferPointer(start: payload, count: frame.payloadLength)
+        let at = LogPosition(segment: frame.segment, offset: frame.offset)
+        switch frame.kind {
+        case ReplicationFrame.Kind.stageBegin:
+            guard bytes.count == Format.headerBlockBytes else { throw .protocolError }
+            try engine.beginStaged(frame.segment, [UInt8](bytes))
+        case ReplicationFrame.Kind.stageBytes:
+            try engine.ingestStaged(at, payload, bytes.count)
+        case ReplicationFrame.Kind.stageEnd:
+            guard bytes.count == 8 else { throw .protocolError }
+            try engine.endStaged(at, checksum: UInt64(littleEndian: payload.loadUnaligned(as: UInt64.self)))
+        default:
+            guard let change = Replacement(bytes) else { throw .protocolError }
+            try engine.take(change)
         }
     }
 
@@ -127,7 +157,8 @@ public struct ReplicaReceiver: ~Copyable {
         _ frame: ReplicationFrame, _ payload: UnsafeRawPointer, _ engine: inout LogEngine
     ) throws(ReplicaFailure) {
         let at = LogPosition(segment: frame.segment, offset: frame.offset)
-        guard frame.payloadLength == 16, partialCount == 0, at == next ?? engine.replicatedEnd else {
+        guard frame.payloadLength == ReplicationFrame.sealBytes, partialCount == 0, at == next ?? engine.replicatedEnd
+        else {
             throw .protocolError
         }
         let start = UInt64(littleEndian: payload.loadUnaligned(as: UInt64.self))
@@ -135,7 +166,8 @@ public struct ReplicaReceiver: ~Copyable {
         if start != frame.offset {
             guard from == start, UInt64(~checksum) == sum else { throw .corrupt(at) }
         }
-        try engine.sealReplicated()
+        let last = UInt64(littleEndian: payload.loadUnaligned(fromByteOffset: 16, as: UInt64.self))
+        try engine.sealReplicated(last: last)
         next = at
         from = frame.offset
         checksum = ~0

@@ -8,15 +8,34 @@ public enum ReplicaRefusal: Error, Hashable, Sendable {
     case superseded(epoch: UInt64)
     /// The replica holds what this log does not: it has to be cut at a place before it can go on.
     case diverged(LogPosition)
-    /// A segment was compacted; such ones are not sent yet.
-    case compacted(segment: UInt64)
+    /// What the replica has behind a place was compacted here meanwhile. Nothing in it is unknown here, so it can be
+    /// given up without a loss.
+    case compacted(LogPosition)
+    /// A segment that was being sent was compacted: the replica has to ask again.
+    case moved(segment: UInt64)
+    /// This device is a copy that is not complete itself.
+    case incomplete
     /// The disk failed, with what was found.
     case failed(LogError)
 }
 
-/// What one replica was sent: a place in the log. It reads from the segments' files, which the system has in memory,
-/// so a replica costs the master no memory however far behind it is.
+/// What one replica was sent: a place in the log, and which segments it has. It reads from the segments' files, which
+/// the system has in memory, so a replica costs the master little memory however far behind it is.
+///
+/// Bytes of the log come first. What compaction put in the place of segments that the replica has is sent as whole
+/// segments beside the log, and takes effect by one frame behind all that compaction had looked at.
 public struct ReplicaSender: Sendable {
+    /// Segments that the replica has to replace.
+    private struct Plan {
+        var removed: [UInt64]
+        var added: [UInt64]
+        /// How far the log has to be sent before.
+        var barrier: LogPosition
+        var decided: UInt64
+    }
+
+    private enum Part { case begin, bytes }
+
     /// The segment that is being sent; 0 before the first.
     public private(set) var segment: UInt64 = 0
     /// The next byte of it.
@@ -26,8 +45,19 @@ public struct ReplicaSender: Sendable {
     private var from: UInt64 = 0
     private var isBegun = false
     private var isSealed = false
+    /// The replica's segments, in the order of its log, once it has taken all that was sent.
+    private var view: [UInt64] = []
+    /// The change of the log's order that `view` was compared with.
+    private var generation: UInt64?
+    private var plan: Plan?
+    /// Whole segments that were sent for the plan, and the one that is being sent.
+    private var staged: Set<UInt64> = []
+    private var staging: UInt64 = 0
+    private var stagedOffset: UInt64 = 0
+    private var stagedChecksum: UInt32 = ~0
 
-    init(at position: LogPosition?) {
+    init(having view: [UInt64], at position: LogPosition?) {
+        self.view = view
         guard let position else { return }
         (segment, offset, from, isBegun) = (position.segment, position.offset, position.offset, true)
     }
@@ -38,41 +68,24 @@ public struct ReplicaSender: Sendable {
     /// Writes frames for what the replica lacks, as many as there is room for; returns how many bytes.
     public mutating func fill(
         _ engine: borrowing LogEngine, _ to: UnsafeMutableRawPointer, room: Int
-    ) throws(LogError) -> Int {
+    ) throws(ReplicaRefusal) -> Int {
+        if generation != engine.orderGeneration { try align(engine) }
         var used = 0
-        while room - used >= Self.roomMin {
-            if !isBegun || isSealed {
-                guard let next = engine.segment(after: segment) else { break }
-                segment = next
-                (offset, from, checksum, isBegun, isSealed) = (0, 0, ~0, true, false)
+        // The log does not take everything for itself.
+        let logRoom = plan == nil ? room : max(Self.roomMin, room - room / 8)
+        do throws(LogError) {
+            while logRoom - used >= Self.roomMin, let count = try log(engine, to + used, logRoom - used) {
+                used += count
             }
-            guard let position = engine.position(ofSegment: segment) else { throw .foreign(segment: segment) }
-            let isActive = position == engine.active
-            let end = engine.sendableEnd
-            let limit =
-                !isActive
-                ? engine.segments[position].length
-                : end.segment == segment ? end.offset : UInt64(Format.headerBlockBytes)
-            let target = to + used
-            if offset == 0 {
-                used += try send(engine, position, .begin, Format.headerBlockBytes, target)
-            } else if offset < limit {
-                let count = min(limit - offset, UInt64(room - used - ReplicationFrame.headerBytes))
-                used += try send(
-                    engine, position, .bytes, min(Int(count), ReplicationFrame.payloadBytesMax), target)
-            } else if !isActive {
-                used += seal(engine, target)
-            } else {
-                break
-            }
-        }
+        } catch { throw .failed(error) }
+        while room - used >= Self.roomMin, let count = try replacement(engine, to + used, room - used) { used += count }
         return used
     }
 
     /// Whether there is something that was not sent.
     public func isBehind(_ engine: borrowing LogEngine) -> Bool {
         let end = engine.sendableEnd
-        return segment != end.segment || offset < end.offset
+        return segment != end.segment || offset < end.offset || plan != nil || generation != engine.orderGeneration
     }
 
     /// A frame that says where the master is; behind everything that was sent before. The token comes back.
@@ -82,20 +95,46 @@ public struct ReplicaSender: Sendable {
         var frame = frame(engine, ReplicationFrame.Kind.position)
         frame.payloadLength = ReplicationFrame.positionBytes
         let payload = to + ReplicationFrame.headerBytes
-        for (index, word) in [time, token, engine.logBytes, engine.epoch].enumerated() {
+        let flags: UInt64 = isBehind(engine) || engine.isIncomplete ? 0 : 1
+        for (index, word) in [time, token, engine.logBytes, engine.epoch, flags].enumerated() {
             payload.storeBytes(of: word.littleEndian, toByteOffset: 8 * index, as: UInt64.self)
         }
         frame.store(to)
         return ReplicationFrame.headerBytes + frame.payloadLength
     }
 
-    private enum Part { case begin, bytes }
-
     private func frame(_ engine: borrowing LogEngine, _ kind: UInt8) -> ReplicationFrame {
         var frame = ReplicationFrame()
         (frame.kind, frame.segment, frame.offset) = (kind, segment, offset)
-        frame.sequence = engine.turnFirst &- 1
+        frame.sequence = engine.decidedSequence
         return frame
+    }
+
+    // MARK: The log
+
+    /// One frame of the log; nil if there is nothing to send.
+    private mutating func log(
+        _ engine: borrowing LogEngine, _ to: UnsafeMutableRawPointer, _ room: Int
+    ) throws(LogError) -> Int? {
+        if !isBegun || isSealed {
+            guard let next = engine.segment(after: segment) else { return nil }
+            segment = next
+            view.append(next)
+            (offset, from, checksum, isBegun, isSealed) = (0, 0, ~0, true, false)
+        }
+        guard let position = engine.position(ofSegment: segment) else { throw .foreign(segment: segment) }
+        let isActive = position == engine.active
+        let end = engine.sendableEnd
+        let limit =
+            !isActive
+            ? engine.segments[position].length
+            : end.segment == segment ? end.offset : UInt64(Format.headerBlockBytes)
+        if offset == 0 { return try send(engine, position, .begin, Format.headerBlockBytes, to) }
+        if offset < limit {
+            let count = min(limit - offset, UInt64(room - ReplicationFrame.headerBytes))
+            return try send(engine, position, .bytes, min(Int(count), ReplicationFrame.payloadBytesMax), to)
+        }
+        return isActive ? nil : seal(engine, position, to)
     }
 
     private mutating func send(
@@ -113,110 +152,130 @@ public struct ReplicaSender: Sendable {
         return ReplicationFrame.headerBytes + count
     }
 
-    private mutating func seal(_ engine: borrowing LogEngine, _ to: UnsafeMutableRawPointer) -> Int {
+    private mutating func seal(
+        _ engine: borrowing LogEngine, _ position: Int, _ to: UnsafeMutableRawPointer
+    ) -> Int {
         var frame = frame(engine, ReplicationFrame.Kind.seal)
-        frame.payloadLength = 16
+        frame.payloadLength = ReplicationFrame.sealBytes
         let payload = to + ReplicationFrame.headerBytes
-        payload.storeBytes(of: from.littleEndian, as: UInt64.self)
-        payload.storeBytes(of: UInt64(~checksum).littleEndian, toByteOffset: 8, as: UInt64.self)
+        for (index, word) in [from, UInt64(~checksum), engine.segments[position].last].enumerated() {
+            payload.storeBytes(of: word.littleEndian, toByteOffset: 8 * index, as: UInt64.self)
+        }
         frame.store(to)
         isSealed = true
         return ReplicationFrame.headerBytes + frame.payloadLength
     }
-}
 
-extension LogEngine {
-    /// The end of what may be sent to replicas: what clients may have been told of. Under `always` that is durable.
-    public var sendableEnd: LogPosition {
-        guard !segments.isEmpty else { return LogPosition(segment: 0, offset: 0) }
-        return LogPosition(segment: segments[active].number, offset: turnLength)
-    }
+    // MARK: What compaction changed
 
-    func position(ofSegment number: UInt64) -> Int? {
-        for index in order.reversed() where segments[index].number == number { return index }
-        return nil
-    }
-
-    /// The number of the next segment of the log.
-    func segment(after number: UInt64) -> UInt64? {
-        for index in order where segments[index].number > number { return segments[index].number }
-        return nil
-    }
-
-    /// Compares what a replica has with this log: from where on it has to be sent.
-    public func beginSending(
-        device: [UInt8]?, epoch: UInt64, inventory: [SegmentSummary]
-    ) throws(ReplicaRefusal) -> ReplicaSender {
-        if epoch > header.epoch { throw .superseded(epoch: epoch) }
-        // Frames say segments in the order of their numbers, which is the log's only until one was compacted.
-        if manifest != nil { throw .failed(.unknownFile) }
-        if let device, device != self.device { throw .foreign }
-        for position in order {
-            let kind: UInt32
-            do throws(LogError) { kind = try summarize(position, length: 0, withFingerprint: false).kind } catch {
-                throw .failed(error)
+    /// Compares what the replica has with the log: the first segments that have to be replaced become the plan.
+    private mutating func align(_ engine: borrowing LogEngine) throws(ReplicaRefusal) {
+        let order = engine.order.map { engine.segments[$0].number }
+        let here = Set(order)
+        if let last = view.last, !here.contains(last) { throw .moved(segment: last) }
+        (generation, plan) = (engine.orderGeneration, nil)
+        var (own, theirs) = (0, 0)
+        while theirs < view.count {
+            var (removed, added): ([UInt64], [UInt64]) = ([], [])
+            while theirs < view.count, !here.contains(view[theirs]) {
+                removed.append(view[theirs])
+                theirs += 1
             }
-            if kind == SegmentHeader.kindCompacted { throw .compacted(segment: segments[position].number) }
-        }
-        var sender = ReplicaSender(at: nil)
-        var expected = order.isEmpty ? 0 : segments[order[0]].number
-        for (index, summary) in inventory.enumerated() {
-            let start = LogPosition(segment: summary.number, offset: 0)
-            guard summary.number == expected, let position = position(ofSegment: summary.number) else {
-                throw .diverged(LogPosition(segment: min(summary.number, expected), offset: 0))
+            while own < order.count, order[own] != view[theirs] {
+                added.append(order[own])
+                own += 1
             }
-            let own: SegmentSummary
-            let length = position == active ? turnLength : segments[position].length
-            do throws(LogError) {
-                own = try summarize(
-                    position, length: min(summary.length, length), withFingerprint: summary.fingerprint != 0)
-            } catch { throw .failed(error) }
-            guard own.headerChecksum == summary.headerChecksum else { throw .diverged(start) }
-            let isLast = index == inventory.count - 1
-            if summary.length > length || (!isLast && summary.length != length) {
-                throw .diverged(LogPosition(segment: summary.number, offset: min(summary.length, length)))
+            if own == order.count { throw .moved(segment: view[theirs]) }
+            if !removed.isEmpty || !added.isEmpty {
+                plan = Plan(
+                    removed: removed, added: added, barrier: engine.sendableEnd, decided: engine.decidedSequence)
+                break
             }
-            guard own.fingerprint == summary.fingerprint else { throw .diverged(start) }
-            let next = summary.length + (plants(.resumeLate) ? 64 : 0)
-            sender = ReplicaSender(at: LogPosition(segment: summary.number, offset: next))
-            expected = segment(after: summary.number) ?? .max
+            (own, theirs) = (own + 1, theirs + 1)
         }
-        return sender
+        let wanted = Set(plan?.added ?? [])
+        staged.formIntersection(wanted)
+        if !wanted.contains(staging) { staging = 0 }
     }
 
-    /// What this device has, as it is told to a master.
-    public func inventory() throws(LogError) -> [SegmentSummary] {
-        var result: [SegmentSummary] = []
-        for (index, position) in order.enumerated() {
-            let length = position == active ? turnLength : segments[position].length
-            result.append(try summarize(position, length: length, withFingerprint: index + 2 >= order.count))
+    /// One frame of a whole segment, or the one by which they count; nil if there is nothing to send now.
+    private mutating func replacement(
+        _ engine: borrowing LogEngine, _ to: UnsafeMutableRawPointer, _ room: Int
+    ) throws(ReplicaRefusal) -> Int? {
+        guard let plan else { return nil }
+        if staging == 0 {
+            guard let next = plan.added.first(where: { !staged.contains($0) }) else {
+                return hasPassed(plan.barrier, engine) ? try replace(engine, plan, to, room) : nil
+            }
+            (staging, stagedOffset, stagedChecksum) = (next, 0, ~0)
         }
-        return result
-    }
-
-    private func summarize(
-        _ position: Int, length: UInt64, withFingerprint: Bool
-    ) throws(LogError) -> SegmentSummary {
-        var summary = SegmentSummary()
-        (summary.number, summary.length) = (segments[position].number, length)
-        let start = max(UInt64(Format.headerBlockBytes), length > 65536 ? length - 65536 : 0)
-        let count = withFingerprint && length > start ? Int(length - start) : 0
-        var bytes = [UInt8](repeating: 0, count: max(Format.headerBytes, count))
-        var failure: DiskError?
-        let file = segments[position].file
-        bytes.withUnsafeMutableBytes { bytes in
-            guard let base = bytes.baseAddress else { return }
+        guard let position = engine.position(ofSegment: staging) else { throw .moved(segment: staging) }
+        let length = engine.segments[position].length
+        var frame = frame(engine, ReplicationFrame.Kind.stageBytes)
+        (frame.segment, frame.offset) = (staging, stagedOffset)
+        let payload = to + ReplicationFrame.headerBytes
+        if stagedOffset == length {
+            frame.kind = ReplicationFrame.Kind.stageEnd
+            frame.payloadLength = 8
+            payload.storeBytes(of: UInt64(~stagedChecksum).littleEndian, as: UInt64.self)
+            staged.insert(staging)
+            staging = 0
+        } else {
+            let count = min(Int(length - stagedOffset), ReplicationFrame.payloadBytesMax)
+            frame.payloadLength = min(count, room - ReplicationFrame.headerBytes)
+            if stagedOffset == 0 {
+                frame.kind = ReplicationFrame.Kind.stageBegin
+                frame.payloadLength = Format.headerBlockBytes
+            }
             do throws(DiskError) {
-                try disk.read(file, at: 0, base, Format.headerBytes)
-                summary.headerChecksum = base.loadUnaligned(fromByteOffset: 12, as: UInt32.self)
-                summary.epoch = base.loadUnaligned(fromByteOffset: 56, as: UInt64.self)
-                summary.kind = base.loadUnaligned(fromByteOffset: 88, as: UInt32.self)
-                if count > 0 { try disk.read(file, at: start, base, count) }
-                // 0 says that there is none.
-                if count > 0 { summary.fingerprint = max(1, Format.checksum(base, count)) }
-            } catch { failure = error }
+                try engine.disk.read(
+                    engine.segments[position].file, at: stagedOffset, payload, frame.payloadLength)
+            } catch { throw .failed(.disk(error)) }
+            stagedChecksum = Format.checksum(stagedChecksum, payload, frame.payloadLength)
+            stagedOffset += UInt64(frame.payloadLength)
         }
-        if let failure { throw .disk(failure) }
-        return summary
+        frame.store(to)
+        return ReplicationFrame.headerBytes + frame.payloadLength
+    }
+
+    private func hasPassed(_ barrier: LogPosition, _ engine: borrowing LogEngine) -> Bool {
+        if segment == barrier.segment { return offset >= barrier.offset }
+        for position in engine.order.reversed() {
+            if engine.segments[position].number == segment { return true }
+            if engine.segments[position].number == barrier.segment { return false }
+        }
+        return false
+    }
+
+    private mutating func replace(
+        _ engine: borrowing LogEngine, _ plan: Plan, _ to: UnsafeMutableRawPointer, _ room: Int
+    ) throws(ReplicaRefusal) -> Int? {
+        var change = Replacement(decided: plan.decided, removed: plan.removed, added: [])
+        for number in plan.added {
+            guard let position = engine.position(ofSegment: number) else { throw .moved(segment: number) }
+            change.added.append(engine.manifestEntry(position))
+        }
+        let payload = change.encoded()
+        guard payload.count <= ReplicationFrame.payloadBytesMax else { throw .failed(.tooLarge) }
+        guard ReplicationFrame.headerBytes + payload.count <= room else { return nil }
+        var frame = frame(engine, ReplicationFrame.Kind.replace)
+        frame.payloadLength = payload.count
+        payload.withUnsafeBytes { bytes in
+            guard let base = bytes.baseAddress else { return }
+            (to + ReplicationFrame.headerBytes).copyMemory(from: base, byteCount: bytes.count)
+        }
+        frame.store(to)
+        let isRemoved = Set(plan.removed)
+        if let first = plan.removed.first.flatMap({ view.firstIndex(of: $0) }) {
+            view.removeAll { isRemoved.contains($0) }
+            view.insert(contentsOf: plan.added, at: first)
+        } else if let last = plan.added.last, let next = engine.segment(after: last),
+            let index = view.firstIndex(of: next)
+        {
+            view.insert(contentsOf: plan.added, at: index)
+        }
+        staged = []
+        try align(engine)
+        return ReplicationFrame.headerBytes + frame.payloadLength
     }
 }

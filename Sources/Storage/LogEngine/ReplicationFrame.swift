@@ -10,13 +10,22 @@ struct ReplicationFrame {
         static let seal: UInt8 = 3
         /// Where the master is, and when; sent behind everything that it tells of.
         static let position: UInt8 = 4
+        /// A whole segment that counts for nothing yet: its first block, its bytes, its end.
+        static let stageBegin: UInt8 = 5
+        static let stageBytes: UInt8 = 6
+        static let stageEnd: UInt8 = 7
+        /// Segments that were staged take the place of others.
+        static let replace: UInt8 = 8
     }
 
     static let headerBytes = 40
     /// Bytes of a segment in one frame: large enough that frames cost nothing, small enough that a replica's buffer
     /// holds some.
     static let payloadBytesMax = 256 << 10
-    static let positionBytes = 32
+    static let positionBytes = 40
+    static let sealBytes = 24
+    static let replaceHeaderBytes = 16
+    static let replaceEntryBytes = 48
 
     var kind: UInt8 = 0
     var payloadLength = 0
@@ -75,9 +84,9 @@ public struct LogPosition: Hashable, Comparable, Sendable {
     public static func < (a: LogPosition, b: LogPosition) -> Bool { (a.segment, a.offset) < (b.segment, b.offset) }
 }
 
-/// What a replica says of one of its segments when it asks for what it lacks; 40 bytes on the wire.
+/// What a replica says of one of its segments when it asks for what it lacks; 48 bytes on the wire.
 public struct SegmentSummary: Hashable, Sendable {
-    static let encodedBytes = 40
+    static let encodedBytes = 48
 
     var number: UInt64 = 0
     /// Bytes up to the end of its last record.
@@ -88,6 +97,8 @@ public struct SegmentSummary: Hashable, Sendable {
     /// CRC-32C of up to 64 KiB before `length`; only of the last two segments, 0 of others.
     var fingerprint: UInt32 = 0
     var kind: UInt32 = 0
+    /// The last sequence number that it stands for; of the last segment the last that it holds.
+    var last: UInt64 = 0
 
     /// Summaries as they are sent.
     public static func encode(_ summaries: [SegmentSummary]) -> [UInt8] {
@@ -103,6 +114,7 @@ public struct SegmentSummary: Hashable, Sendable {
             put(UInt64(summary.headerChecksum), 4)
             put(UInt64(summary.fingerprint), 4)
             put(UInt64(summary.kind), 8)
+            put(summary.last, 8)
         }
         return bytes
     }
@@ -118,7 +130,7 @@ public struct SegmentSummary: Hashable, Sendable {
             (summary.number, summary.length, summary.epoch) = (word(0), word(8), word(16))
             summary.headerChecksum = UInt32(truncatingIfNeeded: word(24))
             summary.fingerprint = UInt32(truncatingIfNeeded: word(24) >> 32)
-            summary.kind = UInt32(truncatingIfNeeded: word(32))
+            (summary.kind, summary.last) = (UInt32(truncatingIfNeeded: word(32)), word(40))
             return summary
         }
     }

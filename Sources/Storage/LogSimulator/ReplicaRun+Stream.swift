@@ -38,13 +38,13 @@ extension ReplicaRun {
         let node = nodes[link.master]
         guard node.isUp, !link.isBroken, var sender = link.sender else { return }
         var buffer = [UInt8](repeating: 0, count: ReplicaSender.roomMin + random.below(30_000))
-        var result: Result<Int, LogError> = .success(0)
+        var result: Result<Int, ReplicaRefusal> = .success(0)
         let tellsPosition = random.chance(20)
         buffer.withUnsafeMutableBytes { bytes in
             guard let base = bytes.baseAddress else { return }
-            do throws(LogError) {
+            do throws(ReplicaRefusal) {
                 var count = try sender.fill(node.engine, base, room: bytes.count)
-                if count == 0, tellsPosition {
+                if count == 0, tellsPosition, !sender.isBehind(node.engine) {
                     count = sender.position(node.engine, time: now, token: now, base)
                 }
                 result = .success(count)
@@ -52,7 +52,8 @@ extension ReplicaRun {
         }
         link.sender = sender
         switch result {
-        case .failure(let error): try failed(node, error)
+        case .failure(.failed(let error)): try failed(node, error)
+        case .failure(let refusal): end(link, "\(refusal)")
         case .success(let count):
             var left = buffer[..<count]
             while !left.isEmpty {

@@ -225,6 +225,7 @@ extension Server {
             "READONLY the namespace takes its records from another server (follow_source in NSINFO): NSPROMOTE ends that"
         case .refused(.tooFewReplicas): "NOREPLICAS fewer replicas than required are connected; nothing was written"
         case .manifestDamaged: "ERR the manifest is damaged: it is not known which segments count"
+        case .incomplete: "LOADING this copy is not complete yet: INFO says how far it is"
         case .reservationTooLarge: "NOSPACE the device has less than that left to reserve"
         case .disk(let error): "ERR the disk failed: \(error)"
         }

@@ -46,8 +46,13 @@ extension Server {
                 connection,
                 "DIVERGED \(place.segment) \(place.offset) the replica holds records behind this place that this master does not have"
             )
-        case .compacted(let segment):
-            fail(connection, "ERR segment \(segment) was compacted, and compacted segments are not replicated yet")
+        case .compacted(let place):
+            fail(
+                connection,
+                "COMPACTED \(place.segment) \(place.offset) what the replica holds behind this place was compacted since; this master knows all of it"
+            )
+        case .moved(let segment): fail(connection, "ERR segment \(segment) was compacted; ask again")
+        case .incomplete: fail(connection, "ERR this copy is not complete itself yet")
         case .failed(let error): fail(connection, error)
         }
     }
@@ -120,6 +125,7 @@ extension Server {
     /// Sends replicas what was committed, and looks after who waits for them.
     mutating func tendReplicas() {
         replicas.hasMore = false
+        noteSending()
         var index = 0
         while index < replicas.members.count {
             let replica = replicas.members[index]
@@ -130,6 +136,16 @@ extension Server {
             if replica.pointee.isDead { drop(index) } else { index += 1 }
         }
         updateRequirement()
+    }
+
+    /// Compaction waits a while for who is in the middle of a segment.
+    private mutating func noteSending() {
+        let isSame =
+            engine.segmentsBeingSent.count == replicas.members.count
+            && replicas.members.indices.allSatisfy {
+                engine.segmentsBeingSent[$0] == replicas.members[$0].pointee.sender.segment
+            }
+        if !isSame { engine.segmentsBeingSent = replicas.members.map(\.pointee.sender.segment) }
     }
 
     /// Whether somebody waits for replicas.
@@ -178,12 +194,15 @@ extension Server {
                 break
             }
             let room = replica.pointee.room
-            do throws(LogError) {
+            do throws(ReplicaRefusal) {
                 let count = try replica.pointee.sender.fill(
                     engine, replica.pointee.output, room: min(room, max(budget, ReplicaSender.roomMin)))
                 replica.pointee.outputEnd = count
                 budget -= count
                 if count > 0 { replica.pointee.lastSent = monotonic }
+            } catch .moved(let segment) {
+                EventLog.info("replica_asks_again", "id=\(replica.pointee.id) compacted=\(segment)")
+                replica.pointee.isDead = true
             } catch {
                 EventLog.error("replica_failed", "id=\(replica.pointee.id) error=\(error)")
                 replica.pointee.isDead = true

@@ -30,6 +30,11 @@ extension Server {
             connection.pointee.integer(epoch)
         } catch .absent {
             fail(connection, "ERR nothing was received from a master yet")
+        } catch .incomplete {
+            fail(
+                connection,
+                "ERR this copy is not complete: it has to come to sequence \(engine.completeFrom) and have all of its master's segments"
+            )
         } catch .fenced(let known) {
             fail(connection, "FENCED epoch \(known) is known: the new one must be higher")
         } catch { fail(connection, error) }
@@ -80,7 +85,8 @@ extension Server {
             connection.pointee.bulk("slave")
             connection.pointee.bulk(upstream?.address.host ?? upstream?.address.description ?? "")
             connection.pointee.integer(UInt64(upstream?.address.port ?? 0))
-            connection.pointee.bulk(upstream?.isStreaming == true ? "connected" : "connect")
+            let state = upstream?.isStreaming != true ? "connect" : engine.isIncomplete ? "sync" : "connected"
+            connection.pointee.bulk(state)
             connection.pointee.integer(engine.durableSequence)
             return
         }
@@ -129,7 +135,11 @@ extension Server {
             ("master_link_status", isUp ? "up" : "down"), ("master_last_error", upstream?.lastError ?? ""),
             ("master_last_io_seconds_ago", "\((monotonic &- (upstream?.lastHeard ?? monotonic)) / 1_000_000_000)"),
             ("master_connects", "\(upstream?.attempts ?? 0)"),
-            ("slave_read_only", "1"), ("slave_repl_offset", "\(engine.durableSequence)"),
+            ("slave_complete", engine.isIncomplete ? "0" : "1"),
+            ("slave_complete_from", "\(engine.completeFrom)"),
+            ("slave_replacements", "\(engine.replacementCounts.done)"),
+            ("slave_replacements_pending", "\(engine.replacementCounts.pending)"), ("slave_read_only", "1"),
+            ("slave_repl_offset", "\(engine.durableSequence)"),
             ("master_sequence", "\(master)"), ("behind_sequences", "\(lost)"),
             ("behind_bytes", "\(bytes > engine.logBytes ? bytes - engine.logBytes : 0)"),
             ("behind_milliseconds", "\((monotonic &- min(since, monotonic)) / 1_000_000)"),

@@ -7,7 +7,7 @@ import LogEngine
 extension Server {
     static let upstreamToken: UInt64 = 6
     /// The version of what follows `ZSYNC`.
-    static let replicationProtocol = 1
+    static let replicationProtocol = 2
 
     /// Takes the log from a master from now on.
     mutating func follow(_ address: MasterAddress, discardsTail: Bool) throws(LogError) {
@@ -30,6 +30,21 @@ extension Server {
             acknowledge()
         case nil: break
         }
+        tendReplacements()
+    }
+
+    /// What the engine wants after a change of its segments.
+    private mutating func tendReplacements() {
+        if let failure = engine.takeReplacementFailure() {
+            EventLog.error("replacement_failed", "why=\"\(failure)\"")
+            if upstream?.descriptor != -1 { endUpstream("own segments: \(failure)") }
+        }
+        guard engine.needsReopening else { return }
+        EventLog.info("copy_complete", "next_sequence=\(engine.nextSequence)")
+        endUpstream("opened anew, because the copy is complete")
+        do throws(LogError) { try reopen() } catch { return }
+        upstream?.retryDelay = 0
+        upstream?.state = .waiting(until: monotonic)
     }
 
     private mutating func connectUpstream() {
@@ -116,6 +131,11 @@ extension Server {
                 return false
             }
             upstream?.linesLeft -= 1
+            let words = line.split(separator: " ")
+            if words.first == "+ZSYNC", let epoch = words.last.flatMap({ UInt64($0) }), epoch < engine.knownEpoch {
+                endUpstream(Self.message(.outdated(epoch: epoch)))
+                return false
+            }
         }
         upstream?.state = .streaming
         upstream?.lastError = ""
@@ -139,6 +159,7 @@ extension Server {
             return false
         }
         if engine.nextSequence > upstream?.receiver.masterSequence ?? 0 { upstream?.lastEqual = monotonic }
+        if engine.replacementCounts.pending > 0 { hasWork = true }
         return true
     }
 
@@ -162,7 +183,8 @@ extension Server {
     /// Tells the master what is durable here, if that is news.
     private mutating func acknowledge() {
         guard upstream?.isStreaming == true, let token = upstream?.receiver.token else { return }
-        let sequence = engine.durableSequence
+        // What is not a copy of any moment yet is none of anything.
+        let sequence = engine.isIncomplete ? 0 : engine.durableSequence
         let isNew = sequence != upstream?.acknowledged
         // A position comes back when everything before it is durable.
         let isBack = token != upstream?.acknowledgedToken && !engine.isDirty
@@ -181,10 +203,11 @@ extension Server {
         endUpstream(line)
         if words.first == "-EPOCH" {
             resumeMastery()
-        } else if words.first == "-DIVERGED", words.count > 2, let segment = UInt64(words[1]),
+        } else if words.first == "-DIVERGED" || words.first == "-COMPACTED", words.count > 2,
+            let segment = UInt64(words[1]),
             let offset = UInt64(words[2])
         {
-            discard(LogPosition(segment: segment, offset: offset))
+            discard(LogPosition(segment: segment, offset: offset), isKnown: words.first == "-COMPACTED")
         }
     }
 
@@ -198,10 +221,12 @@ extension Server {
         } catch { EventLog.error("role_failed", "error=\(error)") }
     }
 
-    /// Records that the master does not have: notes of a process go at once, changes only if somebody allowed it.
-    private mutating func discard(_ place: LogPosition) {
+    /// Records that the master does not have: notes of a process go at once, changes only if somebody allowed it. What
+    /// it has compacted since, and what was only a part of a copy, is no loss.
+    private mutating func discard(_ place: LogPosition, isKnown: Bool) {
         do throws(LogError) {
-            let isHarmless = try engine.isWithoutChanges(behind: place)
+            let isLess = isKnown || engine.isIncomplete
+            let isHarmless = isLess ? true : try engine.isWithoutChanges(behind: place)
             guard isHarmless || upstream?.discardsTail == true else {
                 EventLog.error(
                     "diverged",
@@ -220,6 +245,8 @@ extension Server {
 
     /// Opens the device again: its index knew records that are gone.
     private mutating func reopen() throws(LogError) {
+        // Replicas of this one ask again: what they were sent may be other segments now.
+        dropReplicas()
         engine.closeFiles()
         do throws(LogError) {
             var options = Program.options(settings)
@@ -238,6 +265,7 @@ extension Server {
         case .corrupt(let place): "damage at segment \(place.segment) offset \(place.offset) of the master"
         case .foreign: "the master is of another device"
         case .outdated(let epoch): "the master is of epoch \(epoch), a higher one is known"
+        case .busy(let segment): "segment \(segment) is still being removed"
         case .log(let error): "own disk: \(message(error))"
         }
     }
