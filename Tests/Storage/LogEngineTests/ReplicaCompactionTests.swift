@@ -277,7 +277,7 @@ struct ReplicaCompactionTests {
         }
     }
 
-    @Test("So they are with namespaces of every mode and changes of settings", arguments: 0..<2)
+    @Test("So they are with namespaces of every mode and changes of settings", arguments: 0..<4)
     func crashesOfAll(group: Int) {
         for number in 0..<40 {
             let seed = ModelTests.firstSeed + UInt64(group * 40 + number)
