@@ -298,9 +298,12 @@ public final class SimulatedDisk: Disk {
     }
 
     /// Whether some bytes stand anywhere on the medium, files that were removed without being overwritten included.
-    public func holdsAnywhere(_ wanted: [UInt8]) -> Bool {
-        guard let first = wanted.first else { return true }
-        return files.contains { file in
+    public func holdsAnywhere(_ wanted: [UInt8]) -> Bool { holder(of: wanted) != nil }
+
+    /// The name of a file, which may have been removed, that holds some bytes anywhere on the medium.
+    public func holder(of wanted: [UInt8]) -> String? {
+        guard let first = wanted.first else { return "" }
+        let found = files.first { file in
             for image in [file.durable ?? file.lastDurable, file.current] where image.count >= wanted.count {
                 for at in 0...(image.count - wanted.count) where image[at] == first {
                     if image[at..<at + wanted.count].elementsEqual(wanted) { return true }
@@ -308,6 +311,7 @@ public final class SimulatedDisk: Disk {
             }
             return false
         }
+        return found.map { $0.name + ($0.isRemoved ? " (removed)" : "") }
     }
 
     /// Bytes of all files.

@@ -62,9 +62,19 @@ struct NetworkBuilder: Sendable {
         if NetworkCommands.interfaces(in: name) != nil { return }
         // A file without a namespace behind it is left when a machine loses power.
         try? NetworkCommands.ip(["netns delete \(name)"])
-        try? File.remove("/run/netns/\(name)")
+        try? File.remove("\(Self.folder)/\(name)")
+        try ensureFolder()
         try NetworkCommands.ip(["netns add \(name)"])
         try NetworkCommands.ip(["link set lo up"], in: name)
+    }
+
+    /// Where namespaces have their names; other services look for them there.
+    private static let folder = "/run/netns"
+
+    /// The first one that a machine gets is made by this service, whose umask leaves others out.
+    private func ensureFolder() throws {
+        if !File.exists(Self.folder) { try File.makeDirectories(Self.folder) }
+        if try File.status(Self.folder).mode & 0o055 != 0o055 { try File.changeMode(Self.folder, 0o755) }
     }
 
     private func ensureLink() throws {
@@ -134,14 +144,14 @@ struct NetworkBuilder: Sendable {
             try? NetworkCommands.ip(["link delete \(port)"], in: network.namespace)
         }
         let names = Set(network.members.map { network.namespace(of: $0) })
-        for name in try File.list("/run/netns") where name.hasPrefix("zw-\(network.tag)-") && !names.contains(name) {
+        for name in try File.list(Self.folder) where name.hasPrefix("zw-\(network.tag)-") && !names.contains(name) {
             try NetworkCommands.ip(["netns delete \(name)"])
         }
     }
 
     /// Removes all of a contract's network from the node.
     static func remove(tag: String) throws {
-        for name in (try? File.list("/run/netns")) ?? [] where name.hasPrefix("zw-\(tag)-") || name == "zc-\(tag)" {
+        for name in (try? File.list(Self.folder)) ?? [] where name.hasPrefix("zw-\(tag)-") || name == "zc-\(tag)" {
             try NetworkCommands.ip(["netns delete \(name)"])
         }
         if File.exists("/sys/class/net/zl\(tag)") { try NetworkCommands.ip(["link delete zl\(tag)"]) }

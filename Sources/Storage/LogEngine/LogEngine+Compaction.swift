@@ -335,7 +335,7 @@ extension LogEngine {
             return
         }
         guard compaction.verifiedAt == compaction.output.length else { return }
-        if compaction.verifiedChecksum == compaction.output.checksum || plants(.unverifiedOutput) {
+        if compaction.verifiedChecksum == compaction.output.checksum {
             compaction.phase = .publishing
         } else {
             failCompaction("segment \(compaction.output.number) does not hold what was written to it", now)

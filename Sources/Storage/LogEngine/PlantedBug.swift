@@ -80,8 +80,6 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     case purgeEarly
     /// A change of the manifest is made before the segment that it names is durable.
     case publishBeforeSync
-    /// Compaction does not read again what it wrote.
-    case unverifiedOutput
     /// Compaction removes a segment before the manifest says that it does not count.
     case removeInputFirst
     /// Compaction lets go what the policy keeps.
@@ -114,7 +112,7 @@ extension PlantedBug {
     /// Whether only a run that compacts can find it.
     package var isOfCompaction: Bool {
         switch self {
-        case .dropLive, .purgeEarly, .publishBeforeSync, .unverifiedOutput, .removeInputFirst, .ignorePolicy,
+        case .dropLive, .purgeEarly, .publishBeforeSync, .removeInputFirst, .ignorePolicy,
             .compactWorm,
             .decideBeforeDurable:
             true

@@ -68,8 +68,19 @@ struct ModelNamespace {
             switch policy {
             case .all: false
             case .last(let count): UInt64(rank) >= count
+            case .duration(0): true
             case .duration(let span): newer.time &+ span <= now
             }
+        }
+        // A deletion that hid nothing any more went while it was the newest, and with it all that was before.
+        func forgets(_ policy: HistoryPolicy) -> Bool {
+            switch policy {
+            case .last(1), .duration: version.value == nil
+            case .all, .last: false
+            }
+        }
+        if forgets(policy) || formerPolicies.contains(where: { version.sequence < $0.until && forgets($0.policy) }) {
+            return true
         }
         return lets(policy) || formerPolicies.contains { version.sequence < $0.until && lets($0.policy) }
     }

@@ -63,8 +63,9 @@ extension Run {
         }
         let isExact = model.visible.namespaces.allSatisfy { [.all, .none].contains($0.settings.history) }
         if isExact, found.deadBytes != 0 { throw .wrong("space was not given back: \(found)") }
-        for wiped in wipes where disk.holdsAnywhere(wiped) {
-            throw .wrong("a value that was to be wiped is still there: \(wiped.prefix(8))")
+        for wiped in wipes {
+            guard let name = disk.holder(of: wiped) else { continue }
+            throw .wrong("a value that was to be wiped is still in \(name): \(wiped.prefix(8))")
         }
         wipes = []
     }

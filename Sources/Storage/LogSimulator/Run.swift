@@ -82,6 +82,8 @@ final class Run {
         case 5: (faults.fails, faults.isSmall) = (true, true)
         default: break
         }
+        // Which records damage reached is only known while they stand where they were written.
+        if compacts { faults.rots = false }
         self.faults = faults
         self.options.segmentBytes = 16384 + 4096 * random.below(4)
         self.options.reserveBytes = 4096
@@ -117,6 +119,9 @@ final class Run {
         try live(isLast: true)
     }
 
+    /// How many segments are on the disk, whether they count or not.
+    private var segmentFiles: Int { ((try? disk.list()) ?? []).count { $0.hasSuffix(".segment") } }
+
     /// One process, from its start to its end.
     private func live(isLast: Bool = false) throws(Stop) {
         counts.opens += 1
@@ -129,10 +134,14 @@ final class Run {
         disk.liesAboutReserve = faults.isSmall && random.chance(60)
         ownTimes.insert(now)
         say("open")
+        let before = segmentFiles
         var engine: LogEngine
         do throws(LogError) { engine = try LogEngine.open(disk: disk, options: options, time: now) } catch {
+            // It may have removed what a run of compaction had replaced.
+            hasRemoved = true
             throw refusalOfOpen(error)
         }
+        if segmentFiles < before { hasRemoved = true }
         try recovered(&engine)
         wasClosed = false
         if isLast {

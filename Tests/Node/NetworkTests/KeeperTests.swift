@@ -34,8 +34,10 @@ struct KeeperTests {
         let path = "/run/netns/\(network.namespace)"
         let keeper = NetworkKeeper(network, index: 0, node: node)
         defer { try? NetworkBuilder.remove(tag: network.tag) }
+        try? File.changeMode("/run/netns", 0o700)
         try await keeper.ensure(network)
         #expect(File.exists(path))
+        #expect(try File.status("/run/netns").mode & 0o777 == 0o755, "other services look for it there")
 
         let removal = Task { try await keeper.remove() }
         while !isStopping.load(ordering: .acquiring) { try await Task.sleep(for: .milliseconds(5)) }
