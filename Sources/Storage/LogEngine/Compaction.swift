@@ -272,7 +272,9 @@ extension LogEngine {
     }
 
     private func isEligible(_ position: Int) -> Bool {
+        // What too few replicas have is not rewritten: who comes back with a part of it has to give that up.
         position != active && !segments[position].use.isPinned && segments[position].last != 0
+            && segments[position].last <= confirmedSequence
     }
 
     /// Takes neighbours in that give something back or are small, as long as all that survives fits one segment and

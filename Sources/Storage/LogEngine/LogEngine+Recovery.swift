@@ -304,6 +304,7 @@ extension LogEngine {
                     try disk.truncate(segments[last].file, length: segments[last].length)
                 }
             }
+            try repairHeader(segments[last])
             if !plants(.trustMemory) { try rewrite(segments[last]) }
             try disk.sync(segments[last].file)
         } catch {

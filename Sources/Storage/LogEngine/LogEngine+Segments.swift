@@ -22,6 +22,24 @@ extension LogEngine {
         active = segments.count - 1
     }
 
+    /// Makes both copies of a segment's header what the good one is: power may have failed while they were written, and
+    /// copies of a device are the same byte for byte.
+    func repairHeader(_ segment: Segment) throws(DiskError) {
+        var block = [UInt8](repeating: 0, count: Format.headerBlockBytes)
+        var isRead = false
+        block.withUnsafeMutableBytes { bytes in
+            guard let base = bytes.baseAddress else { return }
+            isRead = (try? disk.read(segment.file, at: 0, base, bytes.count)) != nil
+        }
+        guard isRead else { return }
+        let halves = [block.prefix(Format.headerCopyOffset), block.suffix(Format.headerCopyOffset)]
+        let good = halves.first { half in
+            half.withUnsafeBytes { bytes in bytes.baseAddress.flatMap { SegmentHeader(copy: $0) } != nil }
+        }
+        guard let good, halves.contains(where: { $0 != good }) else { return }
+        try disk.write(segment.file, at: 0, (Array(good) + Array(good)).span.bytes)
+    }
+
     /// Removes a sealed segment's file; no slot may point to it any more. Its position stays, dead.
     mutating func removeSegment(at position: Int) throws(LogError) {
         precondition(position != active && !segments[position].isRemoved)

@@ -63,6 +63,22 @@ struct CompactionTests {
         #expect(third.report.damageCount == 0)
     }
 
+    @Test("What too few replicas have acknowledged stays as it was written")
+    func unconfirmed() throws {
+        let (disk, model) = try sample()
+        var engine = try LogEngine.open(disk, compactingOptions())
+        var now = start
+        let second = engine.segments[engine.order[1]]
+        engine.note(confirmed: second.last - 1)
+        try engine.compactAll(now: &now)
+        #expect(engine.order.contains { engine.segments[$0].number == second.number })
+        #expect(engine.compactionInformation().statistics.removedSegments <= 1)
+        engine.note(confirmed: .max)
+        try engine.compactAll(now: &now)
+        #expect(!engine.order.contains { engine.segments[$0].number == second.number })
+        #expect(try engine.everything() == model)
+    }
+
     @Test("With the policy all, nothing of any key goes")
     func keepsHistory() throws {
         let (disk, model) = try sample(compactingOptions(history: .all))
