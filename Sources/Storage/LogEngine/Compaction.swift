@@ -33,8 +33,6 @@ struct Compaction: ~Copyable {
     }
 
     var phase = Phase.idle
-    /// No run is begun while this is set.
-    var isHeld = false
     /// Somebody asked for runs over everything that has anything to give.
     var isRequested = false
     /// The last record when they did: what was decided before is decided again.
@@ -199,12 +197,6 @@ extension LogEngine {
             compaction.phase == .copying || compaction.phase == .finishing
             || (compaction.phase == .verifying && compaction.verifiedAt == 0)
         return isUnverified && compaction.output.file != nil ? compaction.output.number : nil
-    }
-
-    /// Keeps compaction from beginning a run, for as long as somebody copies segments by their order.
-    public var holdsCompaction: Bool {
-        get { compaction.isHeld }
-        set { compaction.isHeld = newValue }
     }
 
     /// Begins to compact all that has anything to give; the active segment is ended for it.

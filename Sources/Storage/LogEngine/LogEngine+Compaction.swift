@@ -59,7 +59,6 @@ extension LogEngine {
     // MARK: Beginning
 
     private mutating func begin(_ now: UInt64) -> Bool {
-        if compaction.isHeld { return false }
         let hasChanged = compaction.lookedAt != nextSequence
         do throws(DiskError) { guard try endBackgroundSync() else { return true } } catch { return false }
         let wait = max(compaction.nextLook, compaction.blockedUntil)
