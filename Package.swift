@@ -69,6 +69,7 @@ let modules: [Module] = [
             "HTTP",
             "CTLS",
         ]),
+    Module("Storage", "Objects", .unsafe),
     Module("Storage", "Flist", .unsafe, ["Bytes", "Crypto", "RESP", "CZstd"]),
     Module(
         "Storage", "ImageImport", .unsafe,
