@@ -70,6 +70,7 @@ let modules: [Module] = [
             "CTLS",
         ]),
     Module("Storage", "Objects", .unsafe),
+    Module("Storage", "ObjectIndex", .unsafe, ["Bytes", "Crypto", "Objects", "CSQLite"]),
     Module("Storage", "Flist", .unsafe, ["Bytes", "Crypto", "RESP", "CZstd"]),
     Module(
         "Storage", "ImageImport", .unsafe,
