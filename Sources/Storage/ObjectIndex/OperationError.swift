@@ -24,7 +24,8 @@ public enum OperationError: Error, Sendable, Equatable, CustomStringConvertible 
         switch self {
         case .bytes(let error): "the entry \(error)"
         case .unknownVersion(let version): "the entry has version \(version) of the format; a newer program reads it"
-        case .unknownTag(let tag, let offset): "operation \(tag) at byte \(offset) is not known; a newer program reads it"
+        case .unknownTag(let tag, let offset):
+            "operation \(tag) at byte \(offset) is not known; a newer program reads it"
         case .badText(let offset): "the text at byte \(offset) is not UTF-8"
         case .outOfRange(let what, let offset): "\(what) at byte \(offset) has a value that it cannot have"
         case .outOfOrder(let what, let offset): "\(what) at byte \(offset) is not where its order has it"
