@@ -1,0 +1,141 @@
+internal import Crypto
+internal import Linux
+internal import ObjectIndex
+internal import Objects
+internal import Synchronization
+
+/// One change that waits to be committed.
+final class Change: @unchecked Sendable {  // written by the thread that works on its group, read by its own after that
+    /// Judges the state and says what to do, by `apply`.
+    let body: (IndexWriter, _ apply: (Operation) throws(ObjectError) -> Effects) throws(ObjectError) -> Void
+    /// Why it did not happen.
+    var failure: ObjectError?
+
+    init(
+        _ body: @escaping (IndexWriter, _ apply: (Operation) throws(ObjectError) -> Effects) throws(ObjectError) -> Void
+    ) { self.body = body }
+}
+
+/// Brings changes into the log and the index, in groups: one entry of the log for all that wait.
+final class Committer: @unchecked Sendable {  // the log and the index's writer are used by one thread at a time, under `Gather`
+    private let gather = Gather<Change>(groupMax: 512)
+    private let index: ObjectIndex
+    private let log: QuorumLog
+    private let url: String
+    private let isWriting = Atomic<Bool>(false)
+    private let currentEpoch = Atomic<UInt64>(0)
+    private let idCounter = Atomic<UInt64>(1)
+
+    init(_ index: ObjectIndex, _ log: QuorumLog, url: String) { (self.index, self.log, self.url) = (index, log, url) }
+
+    /// The writer's epoch.
+    var epoch: UInt64 { currentEpoch.load(ordering: .relaxed) }
+
+    /// Whether this gateway writes, as far as it knows.
+    var writes: Bool { isWriting.load(ordering: .relaxed) }
+
+    /// A number that no other stripe or chunk of this epoch has.
+    func nextID() -> (epoch: UInt64, counter: UInt64) {
+        (epoch, idCounter.wrappingAdd(1, ordering: .relaxed).oldValue)
+    }
+
+    /// Makes the change durable; or throws, and it did not happen, except where the log could not be reached: then it may have.
+    func commit(
+        _ body: @escaping (IndexWriter, _ apply: (Operation) throws(ObjectError) -> Effects) throws(ObjectError) -> Void
+    ) throws(ObjectError) {
+        let change = Change(body)
+        gather.submit(change, work)
+        if let failure = change.failure { throw failure }
+    }
+
+    /// Becomes the writer, whoever was it before.
+    func takeOver() throws(ObjectError) {
+        let change = Change { _, _ in }
+        gather.submit(change, work)
+        if let failure = change.failure { throw failure }
+    }
+
+    private func work(_ group: [Change]) {
+        do throws(ObjectError) {
+            if !writes { try becomeWriter() }
+            try commit(group.filter { $0.failure == nil })
+        } catch {
+            if case .damaged = error {} else { isWriting.store(false, ordering: .relaxed) }
+            for change in group where change.failure == nil { change.failure = error }
+        }
+    }
+
+    private func becomeWriter() throws(ObjectError) {
+        let writer = index.writer
+        try log.takeOver(random: Self.random()) { (entry) throws(ObjectError) in
+            do {
+                try writer.apply(entry: Entry.decode(entry.payload), height: entry.height, chain: entry.hash.bytes)
+            } catch {
+                throw .damaged("entry \(entry.height) of the log: \(error)")
+            }
+        }
+        currentEpoch.store(log.epoch, ordering: .relaxed)
+        let claim = WriterClaim(epoch: log.epoch, url: url, time: Clock.wallMilliseconds())
+        try commit([Change { _, apply in _ = try apply(.writer(claim)) }])
+        isWriting.store(true, ordering: .relaxed)
+    }
+
+    /// Who is refused falls out of the group, and the others are done again without it.
+    private func commit(_ group: [Change]) throws(ObjectError) {
+        var group = group
+        while true {
+            let writer = index.writer
+            var operations: [Operation] = []
+            var size = 0
+            try translate { () throws(IndexError) in try writer.begin() }
+            var isClean = true
+            for change in group {
+                let before = operations.count
+                do throws(ObjectError) {
+                    try change.body(writer) { (operation) throws(ObjectError) in
+                        operations.append(operation)
+                        return try translate { () throws(IndexError) in try writer.apply(operation) }
+                    }
+                } catch {
+                    change.failure = error
+                    // What it had applied already is in the transaction.
+                    if operations.count > before { isClean = false }
+                }
+                if !isClean { break }
+                for operation in operations[before...] { size += (try? operation.encodedCount()) ?? 0 }
+            }
+            guard isClean else {
+                try translate { () throws(IndexError) in try writer.rollback() }
+                group.removeAll { $0.failure != nil }
+                continue
+            }
+            return try finish(operations, writer)
+        }
+    }
+
+    private func finish(_ operations: [Operation], _ writer: IndexWriter) throws(ObjectError) {
+        if operations.isEmpty { return try translate { () throws(IndexError) in try writer.rollback() } }
+        do throws(ObjectError) {
+            let payload: [UInt8]
+            do { payload = try Entry.encode(operations) } catch { throw .refused("\(error)") }
+            try log.append(payload)
+        } catch {
+            try translate { () throws(IndexError) in try writer.rollback() }
+            throw error
+        }
+        try translate { () throws(IndexError) in try writer.commit(height: log.height, chain: log.hash.bytes) }
+    }
+
+    /// Writes to backends of the log what they missed.
+    func fillGaps() {
+        let change = Change { [log] _, _ in _ = log.fillGaps(limit: 256) }
+        gather.submit(change, work)
+    }
+
+    private static func random() -> UInt64 { Random.bytes(8).reduce(0) { $0 << 8 | UInt64($1) } }
+}
+
+/// The index's errors as the store's.
+func translate<Result>(_ body: () throws(IndexError) -> Result) throws(ObjectError) -> Result {
+    do throws(IndexError) { return try body() } catch { throw .damaged("the index: \(error)") }
+}
