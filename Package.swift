@@ -71,6 +71,13 @@ let modules: [Module] = [
         ]),
     Module("Storage", "Objects", .unsafe),
     Module("Storage", "ObjectIndex", .unsafe, ["Bytes", "Crypto", "Objects", "CSQLite"]),
+    Module("Storage", "Dispersal", .unsafe, ["Bytes", "Crypto", "CISAL", "CLZ4", "CZstd"]),
+    Module(
+        "Storage", "ZeroStor", .unsafe,
+        [
+            "Bytes", "Crypto", "RESP", "EventLoop", "Linux", "CLinux", "Objects", "Dispersal", "ObjectIndex", "Terminal",
+            "CanonicalJSON",
+        ]),
     Module("Storage", "Flist", .unsafe, ["Bytes", "Crypto", "RESP", "CZstd"]),
     Module(
         "Storage", "ImageImport", .unsafe,
@@ -134,6 +141,7 @@ let modules: [Module] = [
     Module("Programs", "zero-core", .program, ["Core0"]),
     Module("Programs", "zero-identity", .program, ["Identity", "Service"]),
     Module("Programs", "zero-db", .program, ["ZeroDB"]),
+    Module("Programs", "zero-stor", .program, ["ZeroStor"]),
     Module("Programs", "zero-db-simulate", .program, ["LogSimulator"]),
     Module("Programs", "zero-ledger", .program, ["LedgerStore", "Service"]),
     Module("Programs", "zero-storage", .program, ["StoragePools", "Service", "Linux"]),

@@ -67,8 +67,8 @@ extension Server {
                 last = max(last, number)
             }
             guard let length = try appendValue(connection, arguments[1]) else { return }
-            guard wantsRoot || last < UInt64(MerkleTree.leafCount(length)) else {
-                fail(connection, "ERR the value has \(MerkleTree.leafCount(length)) leaves")
+            guard wantsRoot || last < UInt64(LeafTree.leafCount(length)) else {
+                fail(connection, "ERR the value has \(LeafTree.leafCount(length)) leaves")
                 return
             }
             let place = connection.pointee.output + connection.pointee.outputEnd + Self.valueOffset
@@ -107,7 +107,7 @@ extension Server {
         // The only reference, so that nothing is copied.
         long.proof = nil
         defer { long.proof = work }
-        while work.tree.leafCount < MerkleTree.leafCount(work.value.count) {
+        while work.tree.leafCount < LeafTree.leafCount(work.value.count) {
             work.addLeaf()
             if isSliceOver(connection) { return false }
         }
@@ -126,7 +126,7 @@ extension Server {
         connection.pointee.integer(UInt64(leaf))
         proof.value.withUnsafeBytes { bytes in
             connection.pointee.bulk(
-                UnsafeRawBufferPointer(rebasing: bytes[MerkleTree.range(leaf, proof.value.count)]))
+                UnsafeRawBufferPointer(rebasing: bytes[LeafTree.range(leaf, proof.value.count)]))
         }
         let path = proof.tree.path(leaf)
         connection.pointee.array(path.count)
@@ -138,16 +138,16 @@ extension Server {
 struct ProofWork {
     let value: [UInt8]
     let wantsRoot: Bool
-    fileprivate(set) var tree: MerkleTree
+    fileprivate(set) var tree: LeafTree
 
     init(_ value: UnsafeRawBufferPointer, wantsRoot: Bool) {
         (self.value, self.wantsRoot) = ([UInt8](value), wantsRoot)
-        tree = MerkleTree(length: value.count)
+        tree = LeafTree(length: value.count)
     }
 
     fileprivate mutating func addLeaf() {
         value.withUnsafeBytes {
-            tree.add(UnsafeRawBufferPointer(rebasing: $0[MerkleTree.range(tree.leafCount, $0.count)]))
+            tree.add(UnsafeRawBufferPointer(rebasing: $0[LeafTree.range(tree.leafCount, $0.count)]))
         }
     }
 }

@@ -71,12 +71,12 @@ final class Committer: @unchecked Sendable {  // the log and the index's writer 
             do {
                 try writer.apply(entry: Entry.decode(entry.payload), height: entry.height, chain: entry.hash.bytes)
             } catch {
-                throw .damaged("entry \(entry.height) of the log: \(error)")
+                throw ObjectError.damaged("entry \(entry.height) of the log: \(error)")
             }
         }
         currentEpoch.store(log.epoch, ordering: .relaxed)
         let claim = WriterClaim(epoch: log.epoch, url: url, time: Clock.wallMilliseconds())
-        try commit([Change { _, apply in _ = try apply(.writer(claim)) }])
+        try commit([Change { (_, apply) throws(ObjectError) in _ = try apply(.writer(claim)) }])
         isWriting.store(true, ordering: .relaxed)
     }
 

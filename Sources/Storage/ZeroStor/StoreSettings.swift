@@ -1,5 +1,5 @@
 internal import Linux
-internal import ObjectIndex
+public import ObjectIndex
 
 /// What is wrong with a store's settings, and where.
 public struct StoreSettingsError: Error, Sendable, CustomStringConvertible {

@@ -1,0 +1,4 @@
+import Glibc
+import ZeroStor
+
+exit(StorProgram.run(arguments: Array(CommandLine.arguments.dropFirst())))

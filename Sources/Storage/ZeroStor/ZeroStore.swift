@@ -1,0 +1,153 @@
+internal import Crypto
+internal import Dispersal
+internal import Linux
+internal import ObjectIndex
+public import Objects
+internal import Synchronization
+
+/// An archive over many Zero-DBs: the store of objects that a gateway serves.
+///
+/// Data is cut, compressed, sealed and dispersed before it leaves here; what is where is in the log, which one writer at a time keeps on
+/// several of the backends, and in an index that is derived from it and can be lost.
+public final class ZeroStore: Sendable {
+    let index: ObjectIndex
+    let committer: Committer
+    let layout = Layout()
+    let health = Health()
+    let pins = Pins()
+    let stripeWriter: StripeWriter
+    let stripeReader: StripeReader
+    let packer: Packer
+    let keys: StoreKeys
+    let backends: any Backends
+    let settings: StoreSettings
+    private let url: String
+
+    /// Opens the store that the settings describe, with its owner's 32 secret bytes; `index` is a file, or nil to keep the index in memory. The
+    /// log is read before this returns, and from then on this is the writer.
+    public convenience init(
+        _ settings: StoreSettings, secret: [UInt8], index path: String?, url: String
+    ) throws(ObjectError) {
+        let pool: BackendPool
+        do { pool = try BackendPool() } catch { throw .unavailable("\(error)") }
+        for backend in settings.backends {
+            guard let address = BackendAddress(backend.address) else { continue }
+            pool.add(backend.number, address, password: nil)
+        }
+        let index = try translate { () throws(IndexError) in try ObjectIndex(path: path) }
+        try self.init(settings, pool, index, secret: secret, url: url)
+        do throws(ObjectError) {
+            try open()
+        } catch {
+            guard case .damaged = error, let path else { throw error }
+            // The index does not fit the log: it is derived, so it is made anew.
+            ObjectIndex.remove(path)
+            throw .damaged("\(error); the index was removed, start again to derive it from the log")
+        }
+    }
+
+    /// A store over backends of any kind; `open` makes it the writer.
+    init(
+        _ settings: StoreSettings, _ backends: any Backends, _ index: ObjectIndex, secret: [UInt8], url: String
+    ) throws(ObjectError) {
+        (self.settings, self.backends, self.index, self.url) = (settings, backends, index, url)
+        keys = StoreKeys(secret: secret, store: settings.store)
+        let names = settings.backends.map { ($0.number, BackendAddress($0.address)?.namespace ?? "") }
+        let quorum = LogQuorum(
+            members: settings.logMembers, namespaces: Dictionary(names, uniquingKeysWith: { first, _ in first }),
+            unreachable: settings.logUnreachable, lying: settings.logLying)
+        guard quorum.isSound else { throw .refused("the log's backends are too few for what they are to survive") }
+        let position = try translate { () throws(IndexError) in
+            try index.withReader { (view) throws(IndexError) in try view.position() }
+        }
+        let log = QuorumLog(
+            backends, quorum, keys: keys, height: position.height, hash: Digest(position.chain) ?? .zero)
+        let committer = Committer(index, log, url: url)
+        self.committer = committer
+        stripeWriter = StripeWriter(backends, layout, health, pins)
+        stripeReader = StripeReader(backends, health)
+        packer = Packer(stripeWriter) { committer.nextID() }
+    }
+
+    /// Becomes the writer, and writes down backends and policy where the settings differ from the log.
+    func open() throws(ObjectError) {
+        try committer.takeOver()
+        let settings = settings
+        try committer.commit { (writer, apply) throws(ObjectError) in
+            let known = try translate { () throws(IndexError) in try writer.view.backends().map(\.backend) }
+            for backend in settings.backends {
+                let former = known.first { $0.number == backend.number }
+                if var former {
+                    former.state = .active
+                    if former == backend { continue }
+                }
+                // Its state is not the file's to say.
+                var changed = backend
+                changed.state = former?.state ?? .active
+                _ = try apply(.backendSet(changed))
+            }
+            if try translate({ () throws(IndexError) in try writer.view.policy() }) != settings.policy {
+                _ = try apply(.policySet(settings.policy))
+            }
+        }
+        try layout.load(index)
+    }
+
+    var policy: Policy { layout.policy ?? settings.policy }
+
+    func read<Result>(_ body: (IndexView) throws(ObjectError) -> Result) throws(ObjectError) -> Result {
+        var failure: ObjectError?
+        do throws(IndexError) {
+            return try index.withReader { (view) throws(IndexError) in
+                do throws(ObjectError) { return try body(view) } catch {
+                    failure = error
+                    throw .database("", code: 0)
+                }
+            }
+        } catch {
+            throw failure ?? .damaged("the index: \(error)")
+        }
+    }
+
+    static func requireBucket(_ view: IndexView, _ name: String) throws(ObjectError) -> Bucket {
+        guard let bucket = try translate({ () throws(IndexError) in try view.bucket(name) }) else {
+            throw .noSuchBucket(name)
+        }
+        return bucket
+    }
+
+    /// The version that a request means; a delete marker is an error.
+    static func find(
+        _ view: IndexView, _ bucket: String, _ key: ObjectKey, _ version: VersionID?
+    ) throws(ObjectError) -> IndexedVersion {
+        let found = try translate { () throws(IndexError) in try view.version(bucket, key, version) }
+        guard let found else {
+            _ = try requireBucket(view, bucket)
+            if let version { throw .noSuchVersion(key, version) }
+            throw .noSuchKey(key)
+        }
+        if found.version.isDeleteMarker { throw .deleteMarker(key, found.version.id, asked: version != nil) }
+        return found
+    }
+
+    /// Brings new data into the log: the segments that it is.
+    func segments(
+        _ data: any StoredData, _ writer: IndexWriter, _ apply: (Operation) throws(ObjectError) -> Effects
+    ) throws(ObjectError) -> [Segment] {
+        guard let data = data as? WrittenData else { throw .refused("the data is of another store") }
+        if data.chunks.isEmpty { return data.segments }
+        for stripe in data.stripes + data.packs.map(\.stripe) {
+            let known = try translate { () throws(IndexError) in try writer.view.stripe(stripe.id) }
+            if known == nil { _ = try apply(.stripeAdd(stripe)) }
+        }
+        let manifest = Manifest(
+            size: data.size, pieces: data.chunks.map { Manifest.Piece(id: $0.id, plainLength: $0.plainLength) },
+            sealedKeys: data.sealedKeys)
+        let effects = try apply(.manifestAdd(manifest))
+        return [
+            Segment(
+                manifest: effects.sequence, size: data.size,
+                wrappedKey: keys.wrap(data.manifestKey, customer: data.customerKey), generation: 1)
+        ]
+    }
+}
