@@ -12,6 +12,12 @@ public enum Clock {
     /// Milliseconds since 1970, as far as this machine knows.
     public static func wallMilliseconds() -> Int64 { wallNanoseconds() / 1_000_000 }
 
+    /// Blocks the thread for so long.
+    public static func sleep(nanoseconds: Int64) {
+        var time = timespec(tv_sec: Int(nanoseconds / 1_000_000_000), tv_nsec: Int(nanoseconds % 1_000_000_000))
+        nanosleep(&time, nil)
+    }
+
     /// The kernel's name for this boot; another after every boot.
     public static func bootIdentity() -> String {
         let text = (try? File.readText("/proc/sys/kernel/random/boot_id", limit: 100)) ?? ""

@@ -35,6 +35,9 @@ final class Health: Sendable {
         }
     }
 
+    /// It answers; what it refused stays known.
+    func noteAlive(_ backend: UInt16) { state.withLock { _ = $0.silentSince.removeValue(forKey: backend) } }
+
     /// It showed bytes that do not match their hash.
     func noteLie(_ backend: UInt16) { state.withLock { $0.lies[backend, default: 0] += 1 } }
 
