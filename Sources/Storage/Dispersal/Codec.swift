@@ -63,7 +63,9 @@ public final class Compressor {
         }
     }
 
-    private static func lz4(_ plain: UnsafeRawBufferPointer, _ target: UnsafeMutableRawBufferPointer, _ most: Int) -> Int {
+    private static func lz4(_ plain: UnsafeRawBufferPointer, _ target: UnsafeMutableRawBufferPointer, _ most: Int)
+        -> Int
+    {
         guard let from = plain.baseAddress, let to = target.baseAddress, most > 0 else { return 0 }
         return Int(
             LZ4_compress_default(

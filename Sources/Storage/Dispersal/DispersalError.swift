@@ -14,7 +14,8 @@ public enum DispersalError: Error, Sendable, Equatable, CustomStringConvertible 
     /// A sentence for people.
     public var description: String {
         switch self {
-        case .badShape(let data, let parity): "there is no code of \(data) data and \(parity) parity shards: 1 to 255 in all"
+        case .badShape(let data, let parity):
+            "there is no code of \(data) data and \(parity) parity shards: 1 to 255 in all"
         case .tooFewShards(let have, let need): "\(have) shards are there, \(need) are needed"
         case .notExpandable(let codec, let length): "the \(codec) bytes do not expand to \(length)"
         case .notAuthentic: "the sealed bytes are not what was sealed"

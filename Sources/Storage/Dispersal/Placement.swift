@@ -45,15 +45,23 @@ public enum Placement {
         public let survivesNodes: Int, survivesFarms: Int
     }
 
-    private static func bound(_ parity: Int, _ promised: Int, _ shards: Int) -> Int { promised > 0 ? parity / promised : shards }
+    private static func bound(_ parity: Int, _ promised: Int, _ shards: Int) -> Int {
+        promised > 0 ? parity / promised : shards
+    }
 
     /// Throws where no placement on all candidates keeps the promise, and names the bound.
     public static func check(
         data: Int, parity: Int, promise: Promise, candidates: [PlaceCandidate]
     ) throws(DispersalError) {
         let shards = data + parity
-        if promise.nodes > parity { throw .promiseTooHigh("parity: \(promise.nodes) nodes are to be survived, and there are \(parity) parity shards") }
-        if promise.farms > parity { throw .promiseTooHigh("parity: \(promise.farms) farms are to be survived, and there are \(parity) parity shards") }
+        if promise.nodes > parity {
+            throw .promiseTooHigh(
+                "parity: \(promise.nodes) nodes are to be survived, and there are \(parity) parity shards")
+        }
+        if promise.farms > parity {
+            throw .promiseTooHigh(
+                "parity: \(promise.farms) farms are to be survived, and there are \(parity) parity shards")
+        }
         let ofNode = bound(parity, promise.nodes, shards), ofFarm = bound(parity, promise.farms, shards)
         var nodes: [String: (farm: String, backends: Int)] = [:]
         for candidate in candidates { nodes[candidate.node, default: (candidate.farm, 0)].backends += 1 }
@@ -65,11 +73,13 @@ public enum Placement {
             ofNodes += room
         }
         if ofNodes < shards {
-            throw .promiseTooHigh("nodes: \(nodes.count) nodes with at most \(ofNode) shards each hold \(ofNodes), \(shards) are needed")
+            throw .promiseTooHigh(
+                "nodes: \(nodes.count) nodes with at most \(ofNode) shards each hold \(ofNodes), \(shards) are needed")
         }
         let ofFarms = farms.values.reduce(0) { $0 + min($1, ofFarm) }
         if ofFarms < shards {
-            throw .promiseTooHigh("farms: \(farms.count) farms with at most \(ofFarm) shards each hold \(ofFarms), \(shards) are needed")
+            throw .promiseTooHigh(
+                "farms: \(farms.count) farms with at most \(ofFarm) shards each hold \(ofFarms), \(shards) are needed")
         }
     }
 
@@ -94,7 +104,8 @@ public enum Placement {
         }
         let survives = survived(shards, data: data, candidates: candidates)
         isDegraded = isDegraded || !open.isEmpty || survives.nodes < promise.nodes || survives.farms < promise.farms
-        return Choice(shards: shards, isDegraded: isDegraded, survivesNodes: survives.nodes, survivesFarms: survives.farms)
+        return Choice(
+            shards: shards, isDegraded: isDegraded, survivesNodes: survives.nodes, survivesFarms: survives.farms)
     }
 
     /// What is taken of each node and farm.

@@ -38,7 +38,9 @@ public struct StoreSettings: Sendable {
         var explicitLog = false
         for (index, raw) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
             let line = raw.prefix { $0 != "#" }
-            let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" || $0 == "=" && !line.hasPrefix("backend") }).map(String.init)
+            let words = line.split(whereSeparator: {
+                $0 == " " || $0 == "\t" || $0 == "=" && !line.hasPrefix("backend")
+            }).map(String.init)
             guard let name = words.first else { continue }
             do throws(StoreSettingsError) {
                 if name == "backend" {
@@ -57,7 +59,9 @@ public struct StoreSettings: Sendable {
     /// Reads a file.
     public init(file: String) throws(StoreSettingsError) {
         let text: String
-        do { text = try File.readText(file, limit: 1 << 20) } catch { throw StoreSettingsError(description: "\(error)") }
+        do { text = try File.readText(file, limit: 1 << 20) } catch {
+            throw StoreSettingsError(description: "\(error)")
+        }
         do throws(StoreSettingsError) { try self.init(text) } catch {
             throw StoreSettingsError(description: "\(file): \(error)")
         }
@@ -77,14 +81,16 @@ public struct StoreSettings: Sendable {
         guard quorum.isSound else {
             throw StoreSettingsError(
                 description:
-                    "\(logMembers.count) backends keep the log: with \(logUnreachable) unreachable and \(logLying) lying ones it takes \(2 * logUnreachable + logLying + 1)")
+                    "\(logMembers.count) backends keep the log: with \(logUnreachable) unreachable and \(logLying) lying ones it takes \(2 * logUnreachable + logLying + 1)"
+            )
         }
     }
 
     private mutating func set(_ name: String, _ value: String) throws(StoreSettingsError) {
         func number(_ range: ClosedRange<Int>) throws(StoreSettingsError) -> Int {
             guard let number = Int(value), range.contains(number) else {
-                throw StoreSettingsError(description: "“\(name)” is a number from \(range.lowerBound) to \(range.upperBound)")
+                throw StoreSettingsError(
+                    description: "“\(name)” is a number from \(range.lowerBound) to \(range.upperBound)")
             }
             return number
         }
@@ -109,7 +115,8 @@ public struct StoreSettings: Sendable {
         }
     }
 
-    private func choice(_ name: String, _ value: String, _ yes: String, _ no: String) throws(StoreSettingsError) -> Bool {
+    private func choice(_ name: String, _ value: String, _ yes: String, _ no: String) throws(StoreSettingsError) -> Bool
+    {
         guard value == yes || value == no else { throw StoreSettingsError(description: "“\(name)” is \(yes) or \(no)") }
         return value == yes
     }

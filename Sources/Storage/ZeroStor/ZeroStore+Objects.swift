@@ -90,7 +90,8 @@ extension ZeroStore: ObjectStore {
             customerKey: customerKey, pinned: [], pins: pins)
     }
 
-    public func version(_ bucket: String, _ key: ObjectKey, _ version: VersionID?) throws(ObjectError) -> ObjectVersion {
+    public func version(_ bucket: String, _ key: ObjectKey, _ version: VersionID?) throws(ObjectError) -> ObjectVersion
+    {
         try read { (view) throws(ObjectError) in try Self.find(view, bucket, key, version).version }
     }
 
@@ -137,9 +138,10 @@ extension ZeroStore: ObjectStore {
     /// Makes a change whose check the caller gave, and gives back what it made.
     func change<Result>(
         _ check: Check,
-        _ body: @escaping (
-            IndexWriter, Check, (Operation) throws(ObjectError) -> Effects
-        ) throws(ObjectError) -> Result
+        _ body:
+            @escaping (
+                IndexWriter, Check, (Operation) throws(ObjectError) -> Effects
+            ) throws(ObjectError) -> Result
     ) throws(ObjectError) -> Result {
         var result: Result?
         try withoutActuallyEscaping(check) { (check) throws(ObjectError) in

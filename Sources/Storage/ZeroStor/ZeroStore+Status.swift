@@ -1,5 +1,5 @@
 internal import ObjectIndex
-internal import Objects
+public import Objects
 
 extension ZeroStore {
     /// How a store is.
@@ -33,7 +33,9 @@ extension ZeroStore {
             try translate { () throws(IndexError) in
                 let backends = try view.backends().map { known in
                     let backend = known.backend
-                    let state = backend.state == .active ? health.trouble(backend.number).map { "\($0)" } ?? "active" : "\(backend.state)"
+                    let state =
+                        backend.state == .active
+                        ? health.trouble(backend.number).map { "\($0)" } ?? "active" : "\(backend.state)"
                     return Status.BackendStatus(
                         number: backend.number, address: backend.address, farm: backend.farm, node: backend.node,
                         state: state, shards: known.shards, bytes: known.bytes, lies: health.lies(backend.number))

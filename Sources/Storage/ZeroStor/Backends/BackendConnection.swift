@@ -40,7 +40,9 @@ final class BackendConnection {
     }
 
     /// Whether bytes wait to be sent.
-    var wantsToWrite: Bool { state == .connecting || outStart < out.count || payload != nil || queueStart < queue.count }
+    var wantsToWrite: Bool {
+        state == .connecting || outStart < out.count || payload != nil || queueStart < queue.count
+    }
 
     /// Whether anything waits for an answer.
     var isBusy: Bool { waitingStart < waiting.count || queueStart < queue.count }
@@ -112,7 +114,9 @@ final class BackendConnection {
                 guard moveQueueToOut(all: false) else { return }
             }
             if outStart < out.count {
-                let sent = out.withUnsafeBytes { zg_send(descriptor, $0.baseAddress.map { $0 + outStart }, $0.count - outStart, nil, 0) }
+                let sent = out.withUnsafeBytes {
+                    zg_send(descriptor, $0.baseAddress.map { $0 + outStart }, $0.count - outStart, nil, 0)
+                }
                 guard sent > 0 else { return refused(sent, now) }
                 outStart += sent
             } else if let (value, done, tail) = payload {
@@ -186,7 +190,9 @@ final class BackendConnection {
     }
 
     private func take(_ value: RESPValue, now: Int64) {
-        guard waitingStart < waiting.count else { return fail("backend \(number) answered what nobody asked", now: now) }
+        guard waitingStart < waiting.count else {
+            return fail("backend \(number) answered what nobody asked", now: now)
+        }
         silentSince = now
         failures = 0
         let item = waiting[waitingStart]

@@ -85,7 +85,9 @@ final class BackendPool: Backends {
 
         private func run(_ next: () -> Inbox?) {
             while true {
-                guard let count = try? loop.wait(milliseconds: 250), let inbox = next(), !inbox.isStopping else { break }
+                guard let count = try? loop.wait(milliseconds: 250), let inbox = next(), !inbox.isStopping else {
+                    break
+                }
                 let now = Clock.monotonicNanoseconds()
                 for index in 0..<count { handle(loop[index], now) }
                 take(inbox, now)

@@ -31,7 +31,10 @@ struct Request: Sendable {
     static func get(_ backend: UInt16, _ key: [UInt8], _ range: Range<Int>) -> Request {
         Request(
             backend,
-            [Array("GET".utf8), key, Array("FROM".utf8), Array("\(range.lowerBound)".utf8), Array("TO".utf8), Array("\(range.upperBound)".utf8)])
+            [
+                Array("GET".utf8), key, Array("FROM".utf8), Array("\(range.lowerBound)".utf8), Array("TO".utf8),
+                Array("\(range.upperBound)".utf8),
+            ])
     }
 
     /// `DEL key…`.

@@ -47,10 +47,15 @@ extension ZeroStore {
         var count = 0
         try pins.exclusively { () throws(ObjectError) in
             try committer.commit { (writer, apply) throws(ObjectError) in
-                let dying = try candidates.filter { (id) throws(ObjectError) in
-                    let stripe = try translate { () throws(IndexError) in try writer.view.stripe(id) }
-                    guard let stripe, stripe.liveChunks == 0, stripe.dying == nil, !pins.isUnderWay(id) else { return false }
-                    return !stripe.stripe.chunks.contains { pins.isPinned($0.id) }
+                var dying: [StripeID] = []
+                for id in candidates {
+                    let (stripe, chunks) = try translate { () throws(IndexError) in
+                        (try writer.view.stripe(id), try writer.view.chunks(of: id))
+                    }
+                    guard let stripe, stripe.liveChunks == 0, stripe.dying == nil, !pins.isUnderWay(id) else {
+                        continue
+                    }
+                    if !chunks.contains(where: { pins.isPinned($0.id) }) { dying.append(id) }
                 }
                 count = dying.count
                 if !dying.isEmpty { _ = try apply(.stripesDying(dying, time: Clock.wallMilliseconds())) }
@@ -77,8 +82,10 @@ extension ZeroStore {
         // A backend that is away keeps its shards; the sweep finds them when it is back.
         let ids = dead.map(\.stripe.id)
         try committer.commit { (writer, apply) throws(ObjectError) in
-            let still = try ids.filter { (id) throws(ObjectError) in
-                try translate { () throws(IndexError) in try writer.view.stripe(id) }?.dying != nil
+            var still: [StripeID] = []
+            for id in ids {
+                let stripe = try translate { () throws(IndexError) in try writer.view.stripe(id) }
+                if stripe?.dying != nil { still.append(id) }
             }
             if !still.isEmpty { _ = try apply(.stripesGone(still)) }
         }

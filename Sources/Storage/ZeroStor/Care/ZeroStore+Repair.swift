@@ -1,7 +1,7 @@
 internal import Crypto
 internal import Dispersal
-internal import ObjectIndex
-internal import Objects
+public import ObjectIndex
+public import Objects
 internal import RESP
 
 extension ZeroStore {
@@ -92,7 +92,9 @@ extension ZeroStore {
     }
 
     /// Has every backend prove one leaf of each of its shards of the next stripes; those that cannot are in the repair queue then.
-    public func scrub(after: StripeID?, limit: Int, leaf: (Int) -> Int) throws(ObjectError) -> (report: CareReport, last: StripeID?) {
+    public func scrub(after: StripeID?, limit: Int, leaf: (Int) -> Int) throws(ObjectError) -> (
+        report: CareReport, last: StripeID?
+    ) {
         var report = CareReport()
         let stripes = try read { (view) throws(ObjectError) in
             try translate { () throws(IndexError) in try view.stripes(after: after, limit: limit) }
@@ -105,7 +107,9 @@ extension ZeroStore {
                 let chosen = leaf(leaves)
                 asked.append((number, index, chosen))
                 requests.append(
-                    Request(backend, [Array("PROOF".utf8), StripeWriter.name(item.stripe.id, index), Array("\(chosen)".utf8)]))
+                    Request(
+                        backend,
+                        [Array("PROOF".utf8), StripeWriter.name(item.stripe.id, index), Array("\(chosen)".utf8)]))
             }
         }
         let outcomes = backends.perform(requests, milliseconds: 20_000)
@@ -138,7 +142,8 @@ extension ZeroStore {
     /// Says what becomes of a backend: `draining` moves its shards away, `lost` has them made anew elsewhere.
     public func setBackend(_ number: UInt16, _ state: Backend.State) throws(ObjectError) {
         try committer.commit { (writer, apply) throws(ObjectError) in
-            guard var backend = try translate({ () throws(IndexError) in try writer.view.backend(number)?.backend }) else {
+            guard var backend = try translate({ () throws(IndexError) in try writer.view.backend(number)?.backend })
+            else {
                 throw .refused("there is no backend \(number)")
             }
             if backend.state == state { return }

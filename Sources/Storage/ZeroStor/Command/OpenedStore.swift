@@ -2,7 +2,8 @@ internal import Crypto
 internal import Dispersal
 internal import CLinux
 internal import Linux
-public import Objects
+internal import ObjectIndex
+internal import Objects
 internal import RESP
 
 /// A store opened from a file of settings and its owner's recovery words, as programs do.
@@ -34,7 +35,9 @@ public enum OpenedStore {
 
     /// The index's file where no other process has it; the lock is held until this process ends.
     private static func own(_ folder: String) throws(Failure) -> String? {
-        do throws(SystemError) { try File.makeDirectories(folder, mode: 0o700) } catch { throw Failure(description: "\(error)") }
+        do throws(SystemError) { try File.makeDirectories(folder, mode: 0o700) } catch {
+            throw Failure(description: "\(error)")
+        }
         return zg_lock_file(folder + "/lock") >= 0 ? folder + "/index" : nil
     }
 
@@ -57,7 +60,7 @@ public enum OpenedStore {
                 case .tcp(let host, let port): RESPClient(host: host, port: port)
                 case .unix(let path): RESPClient(unix: path)
                 }
-            do throws(RESPClientError) {
+            do {
                 if try client.call("SELECT", address.namespace).failure != nil {
                     let reply = try client.call("NSNEW", address.namespace)
                     if let failure = reply.failure {
@@ -65,9 +68,7 @@ public enum OpenedStore {
                     }
                     made.append(backend.address)
                 }
-            } catch let error as RESPClientError {
-                throw Failure(description: "\(error)")
-            } catch { throw Failure(description: "\(error)") }
+            } catch let failure as Failure { throw failure } catch { throw Failure(description: "\(error)") }
         }
         return made
     }

@@ -23,7 +23,9 @@ extension StorCommand {
         let accounts = status.accounts
         console.emit(
             .object([
-                "accounts": .object(Dictionary(accounts.map { ($0.name, JSONValue.integer($0.value)) }, uniquingKeysWith: { a, _ in a })),
+                "accounts": .object(
+                    Dictionary(accounts.map { ($0.name, JSONValue.integer($0.value)) }, uniquingKeysWith: { a, _ in a })
+                ),
                 "backends": .array(
                     status.backends.map {
                         .object([
@@ -35,7 +37,8 @@ extension StorCommand {
                 "height": .integer(Int64(clamping: status.height)), "repairs": .integer(status.repairs),
                 "state": .string(status.state),
             ]),
-            table.text(console.style) + "\n\(status.state): \(status.repairs) stripes wait for repair; log height \(status.height)\n"
+            table.text(console.style)
+                + "\n\(status.state): \(status.repairs) stripes wait for repair; log height \(status.height)\n"
                 + accounts.map { "\($0.name) \($0.value)\n" }.joined())
     }
 
@@ -140,9 +143,15 @@ extension StorCommand {
         let table = Table(
             "KEY", "IDENTITY", "RIGHTS",
             rows: keys.map { key in
-                [key.id, key.identity, key.isOwner ? "owner" : key.rights.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")]
+                [
+                    key.id, key.identity,
+                    key.isOwner
+                        ? "owner"
+                        : key.rights.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " "),
+                ]
             })
         console.emit(
-            .array(keys.map { .object(["id": .string($0.id), "identity": .string($0.identity)]) }), table.text(console.style))
+            .array(keys.map { .object(["id": .string($0.id), "identity": .string($0.identity)]) }),
+            table.text(console.style))
     }
 }

@@ -32,17 +32,24 @@ enum StorCommands {
         subcommands: [
             CommandSpec("words", "print new recovery words"),
             CommandSpec("create", "check the promise, make namespaces, begin the log"),
-            CommandSpec("put", "put a file as an object", arguments: [object, ArgumentSpec("file", "a file, or -", completion: .file)]),
-            CommandSpec("get", "get an object", arguments: [object, ArgumentSpec("file", "a file, or -", completion: .file)]),
+            CommandSpec(
+                "put", "put a file as an object",
+                arguments: [object, ArgumentSpec("file", "a file, or -", completion: .file)]),
+            CommandSpec(
+                "get", "get an object", arguments: [object, ArgumentSpec("file", "a file, or -", completion: .file)]),
             CommandSpec("list", "list buckets, or objects", arguments: [bucket]),
             CommandSpec("stat", "what is known of an object", arguments: [object]),
             CommandSpec("delete", "delete an object", arguments: [object]),
             CommandSpec("status", "backends, redundancy and space"),
-            CommandSpec("check", "read and verify an object's data, or all of a bucket", arguments: [ArgumentSpec("object", "bucket/key, or a bucket")]),
+            CommandSpec(
+                "check", "read and verify an object's data, or all of a bucket",
+                arguments: [ArgumentSpec("object", "bucket/key, or a bucket")]),
             CommandSpec("scrub", "have every shard proved once"),
             CommandSpec("repair", "make missing shards anew"),
             CommandSpec("drain", "move everything off a backend", arguments: [ArgumentSpec("backend", "its number")]),
-            CommandSpec("lost", "give a backend up: its shards are made anew elsewhere", arguments: [ArgumentSpec("backend", "its number")]),
+            CommandSpec(
+                "lost", "give a backend up: its shards are made anew elsewhere",
+                arguments: [ArgumentSpec("backend", "its number")]),
             CommandSpec(
                 "key", "access keys of S3",
                 subcommands: [

@@ -80,7 +80,9 @@ struct StorCommand {
 
     func open() throws -> ZeroStore {
         let settings = try settings()
-        guard let words = setting("words") else { throw UsageError("--words FILE is needed: the owner's recovery words") }
+        guard let words = setting("words") else {
+            throw UsageError("--words FILE is needed: the owner's recovery words")
+        }
         return try OpenedStore.open(settings, words: words, state: setting("state"), url: "")
     }
 
@@ -99,7 +101,8 @@ struct StorCommand {
         let policy = settings.policy
         console.emit(
             .object([
-                "store": .string(settings.store), "data": .integer(Int64(policy.k)), "parity": .integer(Int64(policy.m)),
+                "store": .string(settings.store), "data": .integer(Int64(policy.k)),
+                "parity": .integer(Int64(policy.m)),
                 "backends": .integer(Int64(settings.backends.count)), "namespaces": .integer(Int64(made.count)),
             ]),
             """
@@ -115,7 +118,9 @@ struct StorCommand {
         let file = argument("file")
         let descriptor = file == "-" ? 0 : Glibc.open(file, O_RDONLY)
         guard descriptor >= 0 else { throw SystemError("open", file, Errno(errno)) }
-        do { try store.createBucket(Bucket(name: bucket, owner: "owner", created: Clock.wallMilliseconds())) } catch ObjectError.bucketExists {}
+        do {
+            try store.createBucket(Bucket(name: bucket, owner: "owner", created: Clock.wallMilliseconds()))
+        } catch ObjectError.bucketExists {}
         let writer = try store.write(customerKey: nil)
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 64)
         defer { buffer.deallocate() }
@@ -129,7 +134,8 @@ struct StorCommand {
             try writer.write(piece)
         }
         let version = try store.put(
-            bucket, key, try writer.finish(), etag: hasher.finish().hex, attributes: [:], check: { (_) throws(ObjectError) in })
+            bucket, key, try writer.finish(), etag: hasher.finish().hex, attributes: [:],
+            check: { (_) throws(ObjectError) in })
         console.emit(Self.json(bucket, version), "\(bucket)/\(key): \(version.size) bytes\n")
     }
 
@@ -150,7 +156,7 @@ struct StorCommand {
     }
 
     /// All bytes of a version; an error where they end early.
-    func read(_ reader: any ObjectReader, _ body: (UnsafeRawBufferPointer) throws -> Void) throws {
+    func read(_ reader: any Objects.ObjectReader, _ body: (UnsafeRawBufferPointer) throws -> Void) throws {
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 64)
         defer { buffer.deallocate() }
         var offset: Int64 = 0
@@ -196,7 +202,8 @@ struct StorCommand {
         let version = try open().version(bucket, key, nil)
         console.emit(
             Self.json(bucket, version),
-            "\(bucket)/\(key)\nsize \(version.size)\netag \(version.etag)\nversion \(version.id)\nmodified \(version.modified)\n")
+            "\(bucket)/\(key)\nsize \(version.size)\netag \(version.etag)\nversion \(version.id)\nmodified \(version.modified)\n"
+        )
     }
 
     private func delete() throws {

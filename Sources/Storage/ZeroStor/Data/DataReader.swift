@@ -35,7 +35,8 @@ final class DataReader: ObjectReader {
 
     /// The data of these segments; `wrongKey` where the customer's key does not open them.
     init(
-        _ version: IndexedVersion, _ index: ObjectIndex, _ view: IndexView, _ keys: StoreKeys, _ stripeReader: StripeReader,
+        _ version: IndexedVersion, _ index: ObjectIndex, _ view: IndexView, _ keys: StoreKeys,
+        _ stripeReader: StripeReader,
         customerKey: [UInt8]?
     ) throws(ObjectError) {
         (self.version, self.index, self.stripeReader) = (version.version, index, stripeReader)

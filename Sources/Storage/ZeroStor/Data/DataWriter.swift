@@ -119,7 +119,8 @@ final class DataWriter: ObjectWriter {
             ChunkSeal.seal(
                 key: key, content, into: UnsafeMutableRawBufferPointer(start: buffer.base, count: sealedLength))
             let chunk = Chunk(
-                id: id, offset: 0, length: sealedLength, plainLength: plain.count, codec: codec.rawValue, shared: shared)
+                id: id, offset: 0, length: sealedLength, plainLength: plain.count, codec: codec.rawValue, shared: shared
+            )
             if flights.count == Self.flightsMax { try settleFirst() }
             flights.append(
                 try stripeWriter.start(

@@ -45,7 +45,9 @@ final class Packer: Sendable {
             }
             rest = rest.dropFirst(members.count)
             let result: Result<Pack, ObjectError>
-            do throws(ObjectError) { result = .success(try write(Array(members), policy)) } catch { result = .failure(error) }
+            do throws(ObjectError) { result = .success(try write(Array(members), policy)) } catch {
+                result = .failure(error)
+            }
             for chunk in members { chunk.result = result }
         }
     }
@@ -56,7 +58,10 @@ final class Packer: Sendable {
         var chunks: [Chunk] = []
         var offset = 0
         for member in members {
-            member.sealed.withUnsafeBytes { (buffer.base + offset).copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(buffer.base), byteCount: $0.count) }
+            member.sealed.withUnsafeBytes {
+                (buffer.base + offset).copyMemory(
+                    from: $0.baseAddress ?? UnsafeRawPointer(buffer.base), byteCount: $0.count)
+            }
             chunks.append(
                 Chunk(
                     id: member.id, offset: offset, length: member.sealed.count, plainLength: member.plainLength,

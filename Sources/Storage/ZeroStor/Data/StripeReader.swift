@@ -66,16 +66,28 @@ final class StripeReader: Sendable {
     /// Asks the other shards for what the slow or lost ones have.
     private func rebuild(_ flight: Flight, _ bytes: inout [[UInt8]?]) -> [UInt8]? {
         let stripe = flight.stripe
-        let lower = flight.parts.map(\.range.lowerBound).min() ?? 0, upper = flight.parts.map(\.range.upperBound).max() ?? 0
+        let lower = flight.parts.map(\.range.lowerBound).min() ?? 0,
+            upper = flight.parts.map(\.range.upperBound).max() ?? 0
         let range = lower..<upper
-        let whole = Set(flight.parts.indices.filter { bytes[$0] != nil && flight.parts[$0].range == range }.map { flight.parts[$0].shard })
+        let whole = Set(
+            flight.parts.indices.filter { bytes[$0] != nil && flight.parts[$0].range == range }.map {
+                flight.parts[$0].shard
+            })
         var shards = [[UInt8]?](repeating: nil, count: stripe.k + stripe.m)
-        for part in flight.parts.indices where whole.contains(flight.parts[part].shard) { shards[flight.parts[part].shard] = bytes[part] }
+        for part in flight.parts.indices where whole.contains(flight.parts[part].shard) {
+            shards[flight.parts[part].shard] = bytes[part]
+        }
         let slow = Set(flight.parts.indices.filter { bytes[$0] == nil }.map { flight.parts[$0].shard })
-        let others = stripe.shards.indices.filter { stripe.shards[$0] != Stripe.nowhere && shards[$0] == nil && !slow.contains($0) }
+        let others = stripe.shards.indices.filter {
+            stripe.shards[$0] != Stripe.nowhere && shards[$0] == nil && !slow.contains($0)
+        }
         // The slow ones are asked again only where the others do not suffice.
-        let targets = others + (whole.count + others.count < stripe.k ? slow.sorted().filter { stripe.shards[$0] != Stripe.nowhere } : [])
-        let outcomes = backends.perform(targets.map { request(stripe, $0, range) }, milliseconds: Self.patience) { outcomes in
+        let targets =
+            others
+            + (whole.count + others.count < stripe.k
+                ? slow.sorted().filter { stripe.shards[$0] != Stripe.nowhere } : [])
+        let outcomes = backends.perform(targets.map { request(stripe, $0, range) }, milliseconds: Self.patience) {
+            outcomes in
             whole.count + outcomes.count(where: { $0?.bytes?.count == range.count }) >= stripe.k
         }
         for (shard, outcome) in zip(targets, outcomes) {
@@ -109,7 +121,8 @@ final class StripeReader: Sendable {
         let targets = missing.map { _ in Buffer(capacity: count) }
         do {
             try code.rebuild(
-                sources.map { $0.map { UnsafeRawPointer($0.base) } }, missing: missing, into: targets.map(\.base), count: count)
+                sources.map { $0.map { UnsafeRawPointer($0.base) } }, missing: missing, into: targets.map(\.base),
+                count: count)
         } catch { return nil }
         return withExtendedLifetime(sources) { targets.map { Array($0.slice(0..<count)) } }
     }

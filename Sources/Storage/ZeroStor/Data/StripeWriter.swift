@@ -12,7 +12,8 @@ final class Layout: Sendable {
     /// Takes over what the index says.
     func load(_ index: ObjectIndex) throws(ObjectError) {
         let (backends, policy) = try translate { () throws(IndexError) in
-            try index.withReader { (view) throws(IndexError) in (try view.backends().map(\.backend), try view.policy()) }
+            try index.withReader { (view) throws(IndexError) in (try view.backends().map(\.backend), try view.policy())
+            }
         }
         state.withLock { $0 = (backends, policy) }
     }
@@ -63,7 +64,9 @@ final class StripeWriter: Sendable {
     }
 
     /// Sends the shards of a stripe whose bytes are at the start of the buffer.
-    func start(_ id: StripeID, _ buffer: Buffer, length: Int, chunks: [Chunk], _ policy: Policy) throws(ObjectError) -> Flight {
+    func start(_ id: StripeID, _ buffer: Buffer, length: Int, chunks: [Chunk], _ policy: Policy) throws(ObjectError)
+        -> Flight
+    {
         let shape = StripeShape(data: policy.k, parity: policy.m, length: length)
         let code: ErasureCode
         do { code = try ErasureCode(data: policy.k, parity: policy.m) } catch { throw .refused("\(error)") }

@@ -44,7 +44,8 @@ struct LogEntry: Sendable {
             let previous = (try? reader.take(32)).flatMap({ Digest($0) }), let length = try? reader.u64(),
             height == expected, length == UInt64(reader.remaining),
             let payload = try? AESGCM.open(
-                key: keys.entryKey(epoch: epoch), nonce: Self.nonce(height), ciphertext: Array(bytes[Self.headLength...]),
+                key: keys.entryKey(epoch: epoch), nonce: Self.nonce(height),
+                ciphertext: Array(bytes[Self.headLength...]),
                 authenticating: Array(bytes[..<Self.headLength]))
         else { return nil }
         (self.epoch, self.height, self.previous, self.payload) = (epoch, height, previous, payload)

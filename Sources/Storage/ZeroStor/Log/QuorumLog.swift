@@ -18,7 +18,8 @@ struct LogQuorum: Sendable, Equatable {
     var needed: Int { members.count - unreachable }
     /// Whether any two sets of answers have an honest backend in common.
     var isSound: Bool {
-        unreachable >= 0 && lying >= 0 && members.count >= 2 * unreachable + lying + 1 && Set(members).count == members.count
+        unreachable >= 0 && lying >= 0 && members.count >= 2 * unreachable + lying + 1
+            && Set(members).count == members.count
     }
 }
 
@@ -75,7 +76,8 @@ final class QuorumLog {
             let reasons = zip(quorum.members, outcomes).compactMap { member, outcome in
                 outcome?.isAnswered == true ? nil : outcome?.problem ?? "backend \(member) is late"
             }
-            throw .unavailable("\(answers.count) of \(needed) backends of the log answer: \(reasons.joined(separator: "; "))")
+            throw .unavailable(
+                "\(answers.count) of \(needed) backends of the log answer: \(reasons.joined(separator: "; "))")
         }
         return answers
     }
@@ -160,7 +162,8 @@ final class QuorumLog {
                     found = try (next == top ? last : entries(at: next)).first
                 }
                 guard let found, found.previous == hash else {
-                    throw .damaged("entry \(next) of the log is on no backend that answers, or does not fit the one before")
+                    throw .damaged(
+                        "entry \(next) of the log is on no backend that answers, or does not fit the one before")
                 }
                 try entry(found)
                 (height, hash) = (next, found.hash)
@@ -213,7 +216,8 @@ final class QuorumLog {
     private func write(_ entry: LogEntry) throws(ObjectError) {
         let name = Self.entryName(entry.height)
         let head = (0..<8).map { UInt8(truncatingIfNeeded: entry.height >> (56 - 8 * UInt64($0))) }
-        let words = [Array("BATCH".utf8), Array("2".utf8), Array("SET".utf8), name, entry.bytes]
+        let words =
+            [Array("BATCH".utf8), Array("2".utf8), Array("SET".utf8), name, entry.bytes]
             + [Array("SET".utf8), Self.headName, head]
         let needed = quorum.needed
         let outcomes = backends.perform(
@@ -234,7 +238,9 @@ final class QuorumLog {
         }
         if isFenced { throw .notWriter("another gateway took over") }
         guard done >= needed else {
-            throw .unavailable("\(done) of \(needed) backends of the log took entry \(entry.height): \(problems.joined(separator: "; "))")
+            throw .unavailable(
+                "\(done) of \(needed) backends of the log took entry \(entry.height): \(problems.joined(separator: "; "))"
+            )
         }
     }
 
