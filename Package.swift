@@ -44,7 +44,7 @@ let modules: [Module] = [
     Module("C", "CInflate", .c(links: ["isal"])),
     Module("C", "CSodium", .library), Module("C", "COpenSSL", .library), Module("C", "CISAL", .library),
     Module("C", "CZstd", .library), Module("C", "CLZ4", .library), Module("C", "CZlib", .library),
-    Module("C", "CSQLite", .library), Module("C", "CYAML", .library),
+    Module("C", "CSQLite", .library), Module("C", "CYAML", .library), Module("C", "CExpat", .library),
 
     // Base
     Module("Base", "Bytes", .safe),
@@ -70,6 +70,12 @@ let modules: [Module] = [
             "CTLS",
         ]),
     Module("Storage", "Objects", .unsafe),
+    Module(
+        "Storage", "S3", .unsafe,
+        [
+            "Objects", "HTTP", "CHTTP", "Crypto", "Bytes", "CanonicalJSON", "Linux", "Service", "CISAL", "COpenSSL",
+            "CExpat",
+        ]),
     Module("Storage", "Flist", .unsafe, ["Bytes", "Crypto", "RESP", "CZstd"]),
     Module(
         "Storage", "ImageImport", .unsafe,
@@ -144,6 +150,7 @@ let modules: [Module] = [
     Module(
         "Programs", "zero-fs", .program,
         ["ZeroFS", "ImageImport", "Flist", "CanonicalJSON", "Crypto", "RESP", "Service"]),
+    Module("Programs", "zero-s3", .program, ["S3", "Objects", "HTTP", "Service"]),
     Module("Programs", "zero-provision", .program, ["Provision", "Service"]),
 ]
 
