@@ -226,8 +226,11 @@ void zg_stream_headers(zg_stream_t *stream, void *context, zg_http_visit_t visit
 static int finish(zg_stream_t *stream, uint32_t status, const char *const *headers, size_t pairs,
                   struct MHD_Response *response) {
     int result = 0;
-    for (size_t i = 0; i < pairs && result == 0; i++)
-        if (MHD_add_response_header(response, headers[2 * i], headers[2 * i + 1]) == MHD_NO) result = -EINVAL;
+    for (size_t i = 0; i < pairs && result == 0; i++) {
+        // The library refuses empty values; white space around a value means nothing.
+        const char *value = headers[2 * i + 1][0] == 0 ? " " : headers[2 * i + 1];
+        if (MHD_add_response_header(response, headers[2 * i], value) == MHD_NO) result = -EINVAL;
+    }
     if (result == 0 && MHD_queue_response(stream->connection, status, response) == MHD_NO) result = -EIO;
     if (result == 0) stream->replied = 1;
     MHD_destroy_response(response);

@@ -45,6 +45,8 @@ extension S3Gateway {
         switch text {
         case "public-read": return right != .write
         case "public-read-write": return true
+        case "bucket-owner-read", "bucket-owner-full-control":
+            return right == .read && caller.identity == bucket.owner
         case "authenticated-read": return right != .write && !caller.isAnonymous
         default: return false
         }
@@ -71,6 +73,7 @@ enum Setting {
     static let acl = "acl"
     static let tags = "tags"
     static let lock = "object-lock"
+    static let encryption = "encryption"
 }
 
 /// Names of attributes that are not headers.

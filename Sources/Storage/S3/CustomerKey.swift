@@ -9,13 +9,13 @@ struct CustomerKey {
     /// Of the request, or of a copy's source.
     static func read(_ request: S3Request, source: Bool = false) throws -> CustomerKey? {
         let prefix = source ? "x-amz-copy-source-server-side-encryption" : "x-amz-server-side-encryption"
-        if !source, let kind = request.header(prefix) {
-            throw S3Error.notImplemented("server-side encryption \(kind); the store encrypts everything, or use SSE-C")
-        }
         let algorithm = request.header("\(prefix)-customer-algorithm")
         let text = request.header("\(prefix)-customer-key")
         let md5 = request.header("\(prefix)-customer-key-md5")
         if algorithm == nil, text == nil, md5 == nil { return nil }
+        if !source, request.header(prefix) != nil {
+            throw S3Error.invalidArgument("SSE-C and server-side encryption with other keys exclude each other")
+        }
         guard algorithm == "AES256" else {
             throw S3Error.invalidArgument("The SSE-C algorithm must be AES256")
         }
@@ -38,7 +38,7 @@ struct CustomerKey {
         case (.some, nil):
             throw S3Error.invalidRequest("The encryption parameters are not applicable to this object.")
         case (.some(let given), .some(let wanted)):
-            if given != wanted { throw S3Error.accessDenied("The key is not the one the object was written with") }
+            if given != wanted { throw S3Error.invalidRequest("The key is not the one the object was written with") }
         }
     }
 

@@ -123,7 +123,8 @@ final class MemoryWriter: ObjectWriter {
             }
             guard let block = blocks.last else { return }
             let count = min(rest.count, block.bytes.count - block.count)
-            UnsafeMutableRawBufferPointer(rebasing: block.bytes[block.count...]).copyMemory(from: UnsafeRawBufferPointer(rebasing: rest.prefix(count)))
+            UnsafeMutableRawBufferPointer(rebasing: block.bytes[block.count...]).copyMemory(
+                from: UnsafeRawBufferPointer(rebasing: rest.prefix(count)))
             block.count += count
             rest = rest.dropFirst(count)
         }

@@ -42,7 +42,7 @@ struct Operation: Sendable {
     /// What S3 has and this does not.
     private static let missing = [
         "policy", "policyStatus", "cors", "website", "lifecycle", "notification", "publicAccessBlock",
-        "ownershipControls", "encryption", "replication", "logging", "accelerate", "requestPayment", "analytics",
+        "ownershipControls", "replication", "logging", "accelerate", "requestPayment", "analytics",
         "inventory", "metrics", "intelligent-tiering", "torrent", "restore", "select", "renameObject", "session",
         "metadataTable",
     ]
@@ -81,6 +81,14 @@ struct Operation: Sendable {
                 "GET": .none("GetBucketTagging") { try $0.getBucketTags($1) },
                 "PUT": .document("PutBucketTagging") { try $0.putBucketTags($1, $2) },
                 "DELETE": .none("DeleteBucketTagging") { try $0.deleteBucketTags($1) },
+            ]
+        ),
+        (
+            "encryption",
+            [
+                "GET": .none("GetBucketEncryption") { try $0.getEncryption($1) },
+                "PUT": .document("PutBucketEncryption") { try $0.putEncryption($1, $2) },
+                "DELETE": .none("DeleteBucketEncryption") { try $0.deleteEncryption($1) },
             ]
         ),
         (

@@ -76,7 +76,7 @@ struct SignatureV4: Sendable {
         }
         let date = try parameter("X-Amz-Date")
         guard let time = CivilTime(basic: date), let expires = Int64(try parameter("X-Amz-Expires")),
-            (1...604_800).contains(expires)
+            (0...604_800).contains(expires)
         else {
             throw S3Error(
                 "AuthorizationQueryParametersError", 400, "X-Amz-Expires must be 1 to 604800, X-Amz-Date a date")

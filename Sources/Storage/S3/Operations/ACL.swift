@@ -3,11 +3,10 @@ import Objects
 
 // Canned ACLs: what they grant is shown in S3's shape; grants beyond them are not implemented.
 extension S3Gateway {
-    private func acl(_ owner: String, _ canned: String?) -> HTTPStreamResponse {
+    private func acl(_ owner: String, _ canned: String?, _ bucketOwner: String) -> HTTPStreamResponse {
         var xml = XMLWriter("AccessControlPolicy")
         Self.writeOwner(&xml, owner)
         xml.group("AccessControlList") { xml in
-            Self.grant(&xml, "FULL_CONTROL", owner, nil)
             let all = "http://acs.amazonaws.com/groups/global/AllUsers"
             switch canned {
             case "public-read": Self.grant(&xml, "READ", nil, all)
@@ -16,8 +15,12 @@ extension S3Gateway {
                 Self.grant(&xml, "WRITE", nil, all)
             case "authenticated-read":
                 Self.grant(&xml, "READ", nil, "http://acs.amazonaws.com/groups/global/AuthenticatedUsers")
+            case "bucket-owner-read" where bucketOwner != owner: Self.grant(&xml, "READ", bucketOwner, nil)
+            case "bucket-owner-full-control" where bucketOwner != owner:
+                Self.grant(&xml, "FULL_CONTROL", bucketOwner, nil)
             default: break
             }
+            Self.grant(&xml, "FULL_CONTROL", owner, nil)
         }
         return .xml(xml)
     }
@@ -36,7 +39,7 @@ extension S3Gateway {
 
     func getBucketACL(_ request: S3Request) throws -> HTTPStreamResponse {
         let bucket = try require(.manage, request)
-        return acl(bucket.owner, bucket.settings[Setting.acl].map { String(decoding: $0, as: UTF8.self) })
+        return acl(bucket.owner, bucket.settings[Setting.acl].map { String(decoding: $0, as: UTF8.self) }, bucket.owner)
     }
     func putBucketACL(_ request: S3Request, _ body: [UInt8]) throws -> HTTPStreamResponse {
         let bucket = try require(.manage, request)
@@ -50,7 +53,7 @@ extension S3Gateway {
         let version = try store.version(bucket.name, try request.object(), try request.version())
         let owner = version.attributes[Attribute.owner] ?? bucket.owner
         if owner != request.caller.identity { try require(.manage, request) }
-        return acl(owner, version.attributes[Attribute.acl])
+        return acl(owner, version.attributes[Attribute.acl], bucket.owner)
     }
     func putObjectACL(_ request: S3Request, _ body: [UInt8]) throws -> HTTPStreamResponse {
         let bucket = try store.bucket(try request.bucket())

@@ -76,10 +76,12 @@ extension S3Gateway {
                 throw S3Error("BucketAlreadyExists", 409, "The requested bucket name is not available.")
             }
             // As in us-east-1: making one's own bucket again is no error.
+            if try store.bucket(name).settings[Setting.acl] != bucket.settings[Setting.acl] {
+                throw S3Error("BucketAlreadyExists", 409, "The bucket exists already, with another ACL.")
+            }
             if try store.bucket(name).settings[Setting.lock] != bucket.settings[Setting.lock] {
                 throw S3Error("BucketAlreadyOwnedByYou", 409, "The bucket exists already and is yours.")
             }
-            if let acl = bucket.settings[Setting.acl] { try store.setSetting(name, Setting.acl, acl) }
         }
         return HTTPStreamResponse(200, headers: [("Location", "/\(name)")])
     }

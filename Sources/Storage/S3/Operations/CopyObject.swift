@@ -80,9 +80,11 @@ extension S3Gateway {
         switch request.header("x-amz-metadata-directive") ?? "COPY" {
         case "REPLACE": break
         case "COPY":
-            for name in attributes.keys where !name.hasPrefix(".") { attributes[name] = nil }
-            for (name, value) in version.attributes where !name.hasPrefix(".") && ChecksumAlgorithm(header: name) == nil
-            {
+            for name in attributes.keys where !name.hasPrefix(".") && name != Encryption.header {
+                attributes[name] = nil
+            }
+            for (name, value) in version.attributes
+            where !name.hasPrefix(".") && name != Encryption.header && ChecksumAlgorithm(header: name) == nil {
                 attributes[name] = value
             }
         default: throw S3Error.invalidArgument("Unknown metadata directive.")
@@ -142,7 +144,7 @@ extension S3Gateway {
         for algorithm in ChecksumAlgorithm.allCases {
             xml.leaf(algorithm.element, ifPresent: attributes[algorithm.header])
         }
-        var headers = try versionHeader(request, made) + CustomerKey.headers(attributes)
+        var headers = try versionHeader(request, made) + Encryption.headers(attributes)
         if try store.bucket(source.bucket).versioning != .off {
             headers.append(("x-amz-copy-source-version-id", version.id.description))
         }

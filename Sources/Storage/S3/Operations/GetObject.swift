@@ -41,6 +41,11 @@ extension S3Gateway {
         return versioning == .off ? [] : [("x-amz-version-id", version.id.description)]
     }
 
+    /// What a write says: only versions of their own have an id that is told.
+    func writtenVersion(_ version: ObjectVersion) -> [(name: String, value: String)] {
+        version.id == .null ? [] : [("x-amz-version-id", version.id.description)]
+    }
+
     private static let overrides = [
         "response-content-type": "content-type", "response-content-language": "content-language",
         "response-expires": "expires", "response-cache-control": "cache-control",
@@ -94,6 +99,9 @@ extension S3Gateway {
     func getObject(_ request: S3Request) throws -> HTTPStreamResponse {
         let isHead = request.head.method == "HEAD"
         let seen = try visible(request)
+        if request.header(Encryption.header) != nil {
+            throw S3Error.invalidArgument("\(Encryption.header) is not a header of reads")
+        }
         let key = try CustomerKey.read(request)
         try CustomerKey.check(key, seen.attributes)
         var reader: (any ObjectReader)?

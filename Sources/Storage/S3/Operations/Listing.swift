@@ -83,8 +83,8 @@ extension S3Gateway {
         let name = NameForm(isEncoded: try request.encodesNames())
         var query = query(request, after: request.parameter("start-after"), limit: limit)
         let token = request.parameter("continuation-token")
-        if let token {
-            guard !token.isEmpty, let bytes = Base64.decode(token) else {
+        if let token, !token.isEmpty {
+            guard let bytes = Base64.decode(token) else {
                 throw S3Error.invalidArgument("The continuation token provided is incorrect")
             }
             query.after = ObjectKey(bytes)

@@ -151,7 +151,7 @@ extension S3Gateway {
                 let oldUntil = attributes[Attribute.lockUntil].flatMap({ CivilTime.milliseconds($0) }), oldUntil > now
             else { return }
             let isLonger = newUntil.map { $0 >= oldUntil } ?? false
-            if isLonger, mode == old || old == "GOVERNANCE" && (mode == "COMPLIANCE" || bypass) { return }
+            if isLonger, mode == old { return }
             if old == "GOVERNANCE", bypass { return }
             throw .refused("The object is locked; its retention cannot be made weaker")
         }

@@ -34,7 +34,7 @@ extension S3Gateway {
         xml.leaf("Bucket", bucket.name)
         xml.leaf("Key", key.description)
         xml.leaf("UploadId", upload.id)
-        return .xml(xml, headers: headers + CustomerKey.headers(attributes))
+        return .xml(xml, headers: headers + Encryption.headers(attributes))
     }
 
     /// The upload of a request, and the number of the part it is about.
@@ -72,7 +72,7 @@ extension S3Gateway {
                 attributes: attributes)
             var headers: [(name: String, value: String)] = [("ETag", "\"\(part.etag)\"")]
             headers += Self.checksumHeaders(attributes).filter { $0.name != "x-amz-checksum-type" }
-            return HTTPStreamResponse(200, headers: headers + CustomerKey.headers(upload.attributes))
+            return HTTPStreamResponse(200, headers: headers + Encryption.headers(upload.attributes))
         }
     }
 
@@ -113,7 +113,7 @@ extension S3Gateway {
         xml.leaf("LastModified", CivilTime.iso(milliseconds: part.modified))
         xml.leaf("ETag", "\"\(part.etag)\"")
         if let algorithm { xml.leaf(algorithm.element, ifPresent: attributes[algorithm.header]) }
-        return .xml(xml, headers: CustomerKey.headers(upload.attributes))
+        return .xml(xml, headers: Encryption.headers(upload.attributes))
     }
 
     func listParts(_ request: S3Request) throws -> HTTPStreamResponse {
@@ -212,7 +212,7 @@ extension S3Gateway {
             xml.leaf(algorithm.element, ifPresent: version.attributes[algorithm.header])
             xml.leaf("ChecksumType", ifPresent: version.attributes[Attribute.checksumType])
         }
-        return .xml(xml, headers: try versionHeader(request, version) + CustomerKey.headers(version.attributes))
+        return .xml(xml, headers: writtenVersion(version) + Encryption.headers(version.attributes))
     }
 
     /// The parts that the client names, if they are there, in order and large enough.

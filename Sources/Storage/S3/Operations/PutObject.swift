@@ -35,6 +35,7 @@ extension S3Gateway {
         attributes[Attribute.owner] = request.caller.isAnonymous ? bucket.owner : request.caller.identity
         attributes[Attribute.acl] = try Self.cannedACL(request)
         attributes[Attribute.tags] = try Self.headerTags(request)
+        attributes[Encryption.header] = try Encryption.of(request, bucket)
         return attributes
     }
 
@@ -55,8 +56,8 @@ extension S3Gateway {
             let version = try store.put(
                 bucket.name, key, data, etag: Hex.encode(result.etag), attributes: attributes, check: check)
             var headers: [(name: String, value: String)] = [("ETag", "\"\(version.etag)\"")]
-            headers += try versionHeader(request, version) + Self.checksumHeaders(attributes)
-            return HTTPStreamResponse(200, headers: headers + CustomerKey.headers(attributes))
+            headers += writtenVersion(version) + Self.checksumHeaders(attributes)
+            return HTTPStreamResponse(200, headers: headers + Encryption.headers(attributes))
         }
     }
 }

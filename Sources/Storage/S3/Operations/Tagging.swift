@@ -40,7 +40,7 @@ extension S3Gateway {
     private func document(_ tags: String, _ headers: [(name: String, value: String)] = []) -> HTTPStreamResponse {
         var xml = XMLWriter("Tagging")
         xml.group("TagSet") { xml in
-            for pair in URICoding.query(tags) {
+            for pair in URICoding.query(tags).sorted(by: { $0.name < $1.name }) {
                 xml.group("Tag") { xml in
                     xml.leaf("Key", pair.name)
                     xml.leaf("Value", pair.value)
