@@ -16,12 +16,20 @@ enum Right: Sendable {
 extension S3Gateway {
     /// The bucket, if the caller may do that to it; an object's attributes where it is about one.
     @discardableResult
-    func require(_ right: Right, _ request: S3Request, _ name: String? = nil, object: [String: String]? = nil) throws
+    func require(
+        _ right: Right, _ request: S3Request, _ name: String? = nil, object: [String: String]? = nil,
+        source: ObjectKey? = nil
+    ) throws
         -> Bucket
     {
         let bucket = try store.bucket(try name ?? request.bucket())
         if let owner = request.header("x-amz-expected-bucket-owner"), owner != bucket.owner, name == nil {
             throw S3Error.accessDenied()
+        }
+        switch try decide(request, bucket, source: source, object) {
+        case .allow: return bucket
+        case .deny: throw S3Error.accessDenied()
+        case .none: break
         }
         if Self.allows(right, request.caller, bucket, object) { return bucket }
         throw S3Error.accessDenied()
@@ -73,6 +81,7 @@ enum Setting {
     static let acl = "acl"
     static let tags = "tags"
     static let lock = "object-lock"
+    static let policy = "policy"
     static let encryption = "encryption"
 }
 

@@ -152,7 +152,8 @@ final class Document: HTTPStreamHandler {
     init(_ gateway: S3Gateway, _ request: S3Request, _ run: @escaping Run) {
         (self.gateway, self.request, self.run) = (gateway, request, run)
         do {
-            intake = try BodyIntake(request, max: Int64(S3Limits.documentMax))
+            intake = try BodyIntake(
+                request, max: Int64(request.operation == "PostObject" ? S3Limits.formMax : S3Limits.documentMax))
         } catch {
             failure = error
         }

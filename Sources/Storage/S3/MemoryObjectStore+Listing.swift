@@ -46,6 +46,7 @@ extension ListPage {
 }
 
 extension MemoryObjectStore {
+    /// Newest versions that are no delete markers.
     public func list(_ bucket: String, _ query: ListQuery) throws(ObjectError) -> ListPage<ObjectVersion> {
         try with(bucket) { contents, _ throws(ObjectError) in
             var page = ListPage<ObjectVersion>()
@@ -59,6 +60,7 @@ extension MemoryObjectStore {
             return page
         }
     }
+    /// All versions and delete markers.
     public func listVersions(_ bucket: String, _ query: ListQuery) throws(ObjectError) -> ListPage<ObjectVersion> {
         try with(bucket) { contents, _ throws(ObjectError) in
             var page = ListPage<ObjectVersion>()
@@ -77,6 +79,7 @@ extension MemoryObjectStore {
             return page
         }
     }
+    /// Uploads that are not complete.
     public func listUploads(_ bucket: String, _ query: ListQuery) throws(ObjectError) -> ListPage<Upload> {
         try with(bucket) { contents, _ throws(ObjectError) in
             var page = ListPage<Upload>()

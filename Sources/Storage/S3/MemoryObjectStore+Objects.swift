@@ -54,6 +54,7 @@ extension ObjectVersion {
 }
 
 extension MemoryObjectStore {
+    /// Begins to take data.
     public func write(customerKey: [UInt8]?) throws(ObjectError) -> any ObjectWriter { MemoryWriter(customerKey) }
 
     private func make(
@@ -69,6 +70,7 @@ extension MemoryObjectStore {
         return version
     }
 
+    /// Makes a new newest version.
     public func put(
         _ bucket: String, _ key: ObjectKey, _ data: any StoredData, etag: String, attributes: [String: String],
         check: Check
@@ -81,12 +83,14 @@ extension MemoryObjectStore {
                 customerKey: data.customerKey)
         }
     }
+    /// The data of a version, shared.
     public func data(_ bucket: String, _ key: ObjectKey, _ version: VersionID?, customerKey: [UInt8]?)
         throws(ObjectError) -> any StoredData
     {
         let found = try find(bucket, key, version, customerKey)
         return MemoryData(found.data, customerKey: customerKey)
     }
+    /// The newest version, or this one.
     public func version(_ bucket: String, _ key: ObjectKey, _ version: VersionID?) throws(ObjectError) -> ObjectVersion
     {
         try with(bucket) { contents, _ throws(ObjectError) in try contents.find(key, version).value }
@@ -98,12 +102,14 @@ extension MemoryObjectStore {
         if found.customerKey != customerKey { throw .wrongKey(key) }
         return found
     }
+    /// Opens a version for reading.
     public func open(_ bucket: String, _ key: ObjectKey, _ version: VersionID?, customerKey: [UInt8]?)
         throws(ObjectError) -> any ObjectReader
     {
         let found = try find(bucket, key, version, customerKey)
         return MemoryReader(found.value, found.data)
     }
+    /// Changes attributes in place.
     public func setAttributes(
         _ bucket: String, _ key: ObjectKey, _ version: VersionID?, _ change: [String: String?], check: Check
     ) throws(ObjectError) -> ObjectVersion {
@@ -117,6 +123,7 @@ extension MemoryObjectStore {
             return found.value
         }
     }
+    /// Deletes a key or a version.
     public func delete(_ bucket: String, _ key: ObjectKey, _ version: VersionID?, owner: String, check: Check)
         throws(ObjectError) -> ObjectVersion?
     {
@@ -145,6 +152,7 @@ extension MemoryObjectStore {
 
     // Uploads in parts
 
+    /// Begins an upload.
     public func createUpload(_ bucket: String, _ key: ObjectKey, attributes: [String: String], customerKey: [UInt8]?)
         throws(ObjectError) -> Upload
     {
@@ -159,9 +167,11 @@ extension MemoryObjectStore {
         guard let found = contents.uploads[id], found.upload.key == key else { throw .noSuchUpload(id) }
         return found
     }
+    /// The upload.
     public func upload(_ bucket: String, _ key: ObjectKey, _ id: String) throws(ObjectError) -> Upload {
         try with(bucket) { contents, _ throws(ObjectError) in try pending(contents, key, id).upload }
     }
+    /// Adds or replaces a part.
     public func putPart(
         _ bucket: String, _ key: ObjectKey, _ upload: String, number: Int, _ data: any StoredData, etag: String,
         attributes: [String: String]
@@ -174,6 +184,7 @@ extension MemoryObjectStore {
             return part
         }
     }
+    /// Parts in order.
     public func parts(_ bucket: String, _ key: ObjectKey, _ upload: String, after: Int, limit: Int)
         throws(ObjectError) -> [ObjectPart]
     {
@@ -182,6 +193,7 @@ extension MemoryObjectStore {
             return Array(all.sorted { $0.number < $1.number }.prefix(limit))
         }
     }
+    /// Makes a version of parts.
     public func complete(
         _ bucket: String, _ key: ObjectKey, _ upload: String, parts: [(number: Int, etag: String)], etag: String,
         attributes: [String: String], check: Check
@@ -202,6 +214,7 @@ extension MemoryObjectStore {
                 customerKey: found.customerKey)
         }
     }
+    /// Drops an upload.
     public func abort(_ bucket: String, _ key: ObjectKey, _ upload: String) throws(ObjectError) {
         try with(bucket) { contents, _ throws(ObjectError) in
             _ = try pending(contents, key, upload)

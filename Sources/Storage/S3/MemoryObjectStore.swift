@@ -54,12 +54,14 @@ public final class MemoryObjectStore: ObjectStore {
 
     // Buckets
 
+    /// Makes a bucket.
     public func createBucket(_ bucket: Bucket) throws(ObjectError) {
         try state.withLock { state throws(ObjectError) in
             if let found = state.buckets[bucket.name] { throw .bucketExists(bucket.name, owner: found.bucket.owner) }
             state.buckets[bucket.name] = Contents(bucket: bucket)
         }
     }
+    /// Removes an empty bucket.
     public func deleteBucket(_ name: String) throws(ObjectError) {
         try state.withLock { state throws(ObjectError) in
             guard let found = state.buckets[name] else { throw .noSuchBucket(name) }
@@ -67,26 +69,34 @@ public final class MemoryObjectStore: ObjectStore {
             state.buckets[name] = nil
         }
     }
+    /// The bucket.
     public func bucket(_ name: String) throws(ObjectError) -> Bucket {
         try with(name) { contents, _ throws(ObjectError) in contents.bucket }
     }
+    /// All buckets, by name.
     public func buckets() throws(ObjectError) -> [Bucket] {
         state.withLock { $0.buckets.values.map(\.bucket) }.sorted { $0.name < $1.name }
     }
+    /// Sets whether former versions are kept.
     public func setVersioning(_ bucket: String, _ versioning: Versioning) throws(ObjectError) {
         try with(bucket) { contents, _ throws(ObjectError) in contents.bucket.versioning = versioning }
     }
+    /// Sets or removes a setting.
     public func setSetting(_ bucket: String, _ name: String, _ value: [UInt8]?) throws(ObjectError) {
         try with(bucket) { contents, _ throws(ObjectError) in contents.bucket.settings[name] = value }
     }
 
     // Keys of users
 
+    /// The key of that id.
     public func accessKey(_ id: String) throws(ObjectError) -> AccessKey? { state.withLock { $0.accessKeys[id] } }
+    /// All keys, by id.
     public func accessKeys() throws(ObjectError) -> [AccessKey] {
         state.withLock { Array($0.accessKeys.values) }.sorted { $0.id < $1.id }
     }
+    /// Adds or replaces a key.
     public func setAccessKey(_ key: AccessKey) throws(ObjectError) { state.withLock { $0.accessKeys[key.id] = key } }
+    /// Revokes a key.
     public func removeAccessKey(_ id: String) throws(ObjectError) { state.withLock { $0.accessKeys[id] = nil } }
 }
 

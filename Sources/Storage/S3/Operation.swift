@@ -41,7 +41,7 @@ struct Operation: Sendable {
 
     /// What S3 has and this does not.
     private static let missing = [
-        "policy", "policyStatus", "cors", "website", "lifecycle", "notification", "publicAccessBlock",
+        "cors", "website", "lifecycle", "notification", "publicAccessBlock",
         "ownershipControls", "replication", "logging", "accelerate", "requestPayment", "analytics",
         "inventory", "metrics", "intelligent-tiering", "torrent", "restore", "select", "renameObject", "session",
         "metadataTable",
@@ -57,8 +57,12 @@ struct Operation: Sendable {
         case "PUT": return .document("CreateBucket") { try $0.createBucket($1, $2) }
         case "HEAD": return .none("HeadBucket") { try $0.headBucket($1) }
         case "DELETE": return .none("DeleteBucket") { try $0.deleteBucket($1) }
-        case "POST": throw S3Error.notImplemented("a POST form")
-        case "OPTIONS": throw S3Error.notImplemented("a CORS preflight")
+        case "POST": return .document("PostObject") { try $0.postObject($1, $2) }
+        case "OPTIONS":
+            guard request.header("origin") != nil, request.header("access-control-request-method") != nil else {
+                throw S3Error("BadRequest", 400, "Insufficient information. Origin request header needed.")
+            }
+            throw S3Error.notImplemented("a CORS preflight")
         default: return nil
         }
     }
@@ -92,6 +96,15 @@ struct Operation: Sendable {
             ]
         ),
         (
+            "policy",
+            [
+                "GET": .none("GetBucketPolicy") { try $0.getPolicy($1) },
+                "PUT": .document("PutBucketPolicy") { try $0.putPolicy($1, $2) },
+                "DELETE": .none("DeleteBucketPolicy") { try $0.deletePolicy($1) },
+            ]
+        ),
+        ("policyStatus", ["GET": .none("GetBucketPolicyStatus") { try $0.policyStatus($1) }]),
+        (
             "object-lock",
             [
                 "GET": .none("GetObjectLockConfiguration") { try $0.getLock($1) },
@@ -118,7 +131,11 @@ struct Operation: Sendable {
             if request.header("x-amz-copy-source") != nil { return .none("CopyObject") { try $0.copyObject($1) } }
             return Operation(name: "PutObject", body: .stream { try $0.putObject($1) })
         case "DELETE": return .none("DeleteObject") { try $0.deleteObject($1) }
-        case "OPTIONS": throw S3Error.notImplemented("a CORS preflight")
+        case "OPTIONS":
+            guard request.header("origin") != nil, request.header("access-control-request-method") != nil else {
+                throw S3Error("BadRequest", 400, "Insufficient information. Origin request header needed.")
+            }
+            throw S3Error.notImplemented("a CORS preflight")
         default: return nil
         }
     }

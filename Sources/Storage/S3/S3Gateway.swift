@@ -46,6 +46,7 @@ public final class S3Gateway: Sendable {
             if !rate.withLock({ $0.takes(now) }) { throw S3Error("SlowDown", 503, "Please reduce your request rate.") }
             try authenticate(&request)
             let operation = try Operation.of(request)
+            request.operation = operation.name
             counters.count(operation.name)
             switch operation.body {
             case .stream(let make): return .accept(try make(self, request))

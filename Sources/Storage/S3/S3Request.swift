@@ -29,6 +29,8 @@ struct S3Request: Sendable {
     var caller = Caller.anonymous
     var signature: SignatureV4?
     var secret = ""
+    /// What it is called, such as `GetObject`.
+    var operation = ""
 
     init(_ head: HTTPHead, domain: String?, id: String, now: Int64) {
         (self.head, self.id, self.now) = (head, id, now)
@@ -102,6 +104,8 @@ enum S3Limits {
     static let keyMax = 1024
     /// A thousand keys of DeleteObjects, or 10,000 parts.
     static let documentMax = 4 << 20
+    /// A form is held in memory whole, with its file.
+    static let formMax = 16 << 20
     /// Of S3.
     static let pageMax = 1000
     /// Of S3: one PUT.

@@ -75,13 +75,14 @@ struct SignatureV4: Sendable {
             throw S3Error("AuthorizationQueryParametersError", 400, "X-Amz-Algorithm must be AWS4-HMAC-SHA256")
         }
         let date = try parameter("X-Amz-Date")
-        guard let time = CivilTime(basic: date), let expires = Int64(try parameter("X-Amz-Expires")),
-            (0...604_800).contains(expires)
+        guard let time = CivilTime(basic: date), let expires = Int64(try parameter("X-Amz-Expires"))
         else {
             throw S3Error(
                 "AuthorizationQueryParametersError", 400, "X-Amz-Expires must be 1 to 604800, X-Amz-Date a date")
         }
         let seconds = request.now / 1000
+        if !(0...604_800).contains(expires) { throw S3Error.accessDenied("X-Amz-Expires must be 1 to 604800") }
+        if expires == 0 { throw S3Error.accessDenied("Request has expired") }
         if time.seconds - seconds > skewSeconds { throw S3Error.accessDenied("Request is not valid yet") }
         if seconds > time.seconds + expires { throw S3Error.accessDenied("Request has expired") }
         return try make(

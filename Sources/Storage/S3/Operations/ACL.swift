@@ -52,7 +52,7 @@ extension S3Gateway {
         let bucket = try store.bucket(try request.bucket())
         let version = try store.version(bucket.name, try request.object(), try request.version())
         let owner = version.attributes[Attribute.owner] ?? bucket.owner
-        if owner != request.caller.identity { try require(.manage, request) }
+        if owner != request.caller.identity { try require(.manage, request, object: version.attributes) }
         return acl(owner, version.attributes[Attribute.acl], bucket.owner)
     }
     func putObjectACL(_ request: S3Request, _ body: [UInt8]) throws -> HTTPStreamResponse {

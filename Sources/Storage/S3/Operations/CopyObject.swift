@@ -37,7 +37,7 @@ extension S3Gateway {
             guard case .deleteMarker = error, source.version != nil else { throw error }
             throw S3Error.invalidRequest("The source of a copy may not be a delete marker")
         }
-        try require(.read, request, source.bucket, object: version.attributes)
+        try require(.read, request, source.bucket, object: version.attributes, source: source.key)
         let key = try CustomerKey.read(request, source: true)
         try CustomerKey.check(key, version.attributes)
         try Conditions(request, prefix: "x-amz-copy-source-").check(version, isRead: false)

@@ -118,6 +118,7 @@ extension S3Gateway {
             if let part = try Self.part(version, number) {
                 range = part.range
                 checksums = part.attributes
+                checksums[Attribute.checksumType] = version.attributes[Attribute.checksumType]
                 headers.append(("x-amz-mp-parts-count", "\(version.parts.count)"))
             }
         } else if range != nil {

@@ -77,7 +77,8 @@ extension S3Gateway {
     func deleteObjectTags(_ request: S3Request) throws -> HTTPStreamResponse { try setTags(request, nil, 204) }
 
     private func setTags(_ request: S3Request, _ tags: String?, _ status: Int) throws -> HTTPStreamResponse {
-        let bucket = try require(.write, request)
+        let old = try? store.version(try request.bucket(), try request.object(), try request.version())
+        let bucket = try require(.write, request, object: old?.attributes)
         let version = try store.setAttributes(
             bucket.name, try request.object(), try request.version(), [Attribute.tags: tags]
         ) { _ throws(ObjectError) in }
