@@ -117,8 +117,11 @@ struct SignatureV4: Sendable {
         return key
     }
 
-    /// Whether the request was signed with that secret.
+    /// Whether the request was signed with that secret, with every header that means something.
     func matches(_ request: S3Request, secret: String) -> Bool {
+        let names = Set(signedHeaders)
+        for (name, _) in request.head.headers
+        where name.hasPrefix("x-amz-") && name != "x-amz-content-sha256" && !names.contains(name) { return false }
         let canonical = canonicalRequest(request)
         let text = "AWS4-HMAC-SHA256\n\(time)\n\(scope)\n\(SHA256.hash(canonical).hex)"
         return Self.equal(Hex.encode(HMAC.sha256(key: signingKey(secret), Array(text.utf8))), signature)
