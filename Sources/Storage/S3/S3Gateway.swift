@@ -44,7 +44,8 @@ public final class S3Gateway: Sendable {
         var request = S3Request(head, domain: options.domain, id: Hex.encode(Random.bytes(8)).uppercased(), now: now)
         do {
             if !rate.withLock({ $0.takes(now) }) { throw S3Error("SlowDown", 503, "Please reduce your request rate.") }
-            try authenticate(&request)
+            // Browsers ask before they may sign anything.
+            if head.method != "OPTIONS" { try authenticate(&request) }
             let operation = try Operation.of(request)
             request.operation = operation.name
             counters.count(operation.name)
