@@ -44,7 +44,7 @@ let modules: [Module] = [
     Module("C", "CInflate", .c(links: ["isal"])),
     Module("C", "CSodium", .library), Module("C", "COpenSSL", .library), Module("C", "CISAL", .library),
     Module("C", "CZstd", .library), Module("C", "CLZ4", .library), Module("C", "CZlib", .library),
-    Module("C", "CSQLite", .library), Module("C", "CYAML", .library),
+    Module("C", "CSQLite", .library), Module("C", "CYAML", .library), Module("C", "CExpat", .library),
 
     // Base
     Module("Base", "Bytes", .safe),
@@ -77,6 +77,12 @@ let modules: [Module] = [
         [
             "Bytes", "Crypto", "RESP", "EventLoop", "Linux", "CLinux", "Objects", "Dispersal", "ObjectIndex", "Terminal",
             "CanonicalJSON",
+        ]),
+    Module(
+        "Storage", "S3", .unsafe,
+        [
+            "Objects", "HTTP", "CHTTP", "Crypto", "Bytes", "CanonicalJSON", "Linux", "Service", "CISAL", "COpenSSL",
+            "CExpat",
         ]),
     Module("Storage", "Flist", .unsafe, ["Bytes", "Crypto", "RESP", "CZstd"]),
     Module(
@@ -153,6 +159,7 @@ let modules: [Module] = [
     Module(
         "Programs", "zero-fs", .program,
         ["ZeroFS", "ImageImport", "Flist", "CanonicalJSON", "Crypto", "RESP", "Service"]),
+    Module("Programs", "zero-s3", .program, ["S3", "ZeroStor", "Objects", "HTTP", "Service"]),
     Module("Programs", "zero-provision", .program, ["Provision", "Service"]),
 ]
 

@@ -126,7 +126,7 @@ extension ZeroStore: ObjectStore {
             if version == nil, state.versioning != .off {
                 let put = ObjectPut(
                     bucket: bucket, key: key, isDeleteMarker: true, etag: "", time: Clock.wallMilliseconds(),
-                    segments: [], owner: owner)
+                    attributes: ["owner": owner], segments: [], owner: owner)
                 return try Self.made(put, try apply(.objectPut(put)), writer)
             }
             guard let found else { return nil }

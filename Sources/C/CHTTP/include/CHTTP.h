@@ -56,6 +56,45 @@ int zg_http_reply_upgrade(zg_http_request_t *request, const char *const *headers
                           void (*done)(void *context));
 void zg_http_upgrade_end(void *handle);
 
+// Streaming server: the same connections, but bodies go through in pieces. Everything runs on the connection's thread.
+
+typedef struct zg_stream_server zg_stream_server_t;
+typedef struct zg_stream zg_stream_t;
+
+typedef struct {
+    int listener;  // a listening socket; the server closes it, also when it cannot start
+    uint32_t connections_max;
+    uint32_t connections_of_address_max;
+    uint32_t idle_seconds;    // nothing moves
+    uint32_t header_seconds;  // until a whole head is there, also between requests
+    void *context;
+    // The head is there, nothing of the body is read. Returns a handler, or NULL after a reply (which then refuses the body).
+    void *(*begin)(void *context, zg_stream_t *stream);
+    // A piece of the body; 0 breaks the connection.
+    int (*piece)(void *handler, const void *bytes, size_t length);
+    // The body is complete; must reply.
+    void (*end)(void *handler, zg_stream_t *stream);
+    // Called last of all, once for each handler; whether the response was sent whole.
+    void (*done)(void *handler, int is_complete);
+} zg_stream_options_t;
+
+int zg_stream_start(const zg_stream_options_t *options, zg_stream_server_t **server);
+// Stops; waits for running handlers.
+void zg_stream_stop(zg_stream_server_t *server);
+const char *zg_stream_method(const zg_stream_t *stream);
+// The request target as sent: path and query, not decoded.
+const char *zg_stream_target(const zg_stream_t *stream);
+size_t zg_stream_remote(zg_stream_t *stream, char *out, size_t size);
+void zg_stream_headers(zg_stream_t *stream, void *context, zg_http_visit_t visit);
+int zg_stream_reply(zg_stream_t *stream, uint32_t status, const char *const *headers, size_t pairs, const void *bytes,
+                    size_t length);
+// A body of known length (only said, not sent, for HEAD). `read` fills the buffer: bytes put there, -1 to break the
+// connection. `done` is called last of all.
+int zg_stream_reply_pull(zg_stream_t *stream, uint32_t status, const char *const *headers, size_t pairs,
+                         uint64_t length, void *context,
+                         ssize_t (*read)(void *context, uint64_t position, void *out, size_t size),
+                         void (*done)(void *context));
+
 // A gate: one thread waits until another opens it.
 typedef struct zg_gate zg_gate_t;
 zg_gate_t *zg_gate_new(void);
