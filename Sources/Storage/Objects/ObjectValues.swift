@@ -30,6 +30,12 @@ public struct Bucket: Sendable, Equatable {
     }
 }
 
+/// Attributes that the store itself sets or reads.
+public enum ObjectAttribute {
+    /// The identity that an object, or a delete marker, belongs to; the bucket's owner where it is not there.
+    public static let owner = ".owner"
+}
+
 /// One version of an object, or a delete marker.
 public struct ObjectVersion: Sendable, Equatable {
     /// Its name.

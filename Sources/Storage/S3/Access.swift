@@ -87,7 +87,7 @@ enum Setting {
 
 /// Names of attributes that are not headers.
 enum Attribute {
-    static let owner = ".owner"
+    static let owner = ObjectAttribute.owner
     static let acl = ".acl"
     static let tags = ".tags"
     static let checksumType = ".checksum-type"

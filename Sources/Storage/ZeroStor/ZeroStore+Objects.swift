@@ -65,7 +65,7 @@ extension ZeroStore: ObjectStore {
             try check(present?.version)
             let put = ObjectPut(
                 bucket: bucket, key: key, etag: etag, time: Clock.wallMilliseconds(), attributes: attributes,
-                segments: try self.segments(data, writer, apply), owner: attributes["owner"] ?? owner)
+                segments: try self.segments(data, writer, apply), owner: attributes[ObjectAttribute.owner] ?? owner)
             return try Self.made(put, try apply(.objectPut(put)), writer)
         }
     }
@@ -126,7 +126,7 @@ extension ZeroStore: ObjectStore {
             if version == nil, state.versioning != .off {
                 let put = ObjectPut(
                     bucket: bucket, key: key, isDeleteMarker: true, etag: "", time: Clock.wallMilliseconds(),
-                    attributes: ["owner": owner], segments: [], owner: owner)
+                    attributes: [ObjectAttribute.owner: owner], segments: [], owner: owner)
                 return try Self.made(put, try apply(.objectPut(put)), writer)
             }
             guard let found else { return nil }

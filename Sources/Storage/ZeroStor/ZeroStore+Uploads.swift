@@ -12,7 +12,7 @@ extension ZeroStore {
                 .uploadCreate(
                     UploadCreate(
                         bucket: bucket, key: key, attributes: attributes, time: Clock.wallMilliseconds(),
-                        owner: attributes["owner"] ?? owner)))
+                        owner: attributes[ObjectAttribute.owner] ?? owner)))
             guard let made = try translate({ () throws(IndexError) in try writer.view.upload(effects.sequence) }) else {
                 throw .damaged("the index lost an upload")
             }
