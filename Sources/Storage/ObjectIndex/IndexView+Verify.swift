@@ -1,3 +1,10 @@
+/// A row of `shards`.
+private struct ShardRow: Hashable {
+    let backend: Int64
+    let stripe: Int64
+    let place: Int64
+}
+
 extension IndexView {
     /// Counts everything anew and compares it with what is kept; what differs. Reads all of the index: seconds a million objects.
     public func verify() throws(IndexError) -> [String] {
@@ -125,19 +132,21 @@ extension IndexView {
         counted.liveBytes = try count("SELECT ifnull(sum(length), 0) FROM chunks")
         let length = try count("SELECT ifnull(sum(length), 0) FROM stripes WHERE dying IS NULL")
         counted.deadBytes = length - counted.liveBytes
-        try connection.each(
-            """
-            SELECT stripes.id, live_bytes, live_chunks, ifnull(sum(chunks.length), 0), count(chunks.id), dying FROM stripes
-            LEFT JOIN chunks ON chunks.stripe = stripes.number GROUP BY stripes.number
-            """
-        ) { (row) throws(IndexError) in
-            let id: StripeID = try row.id(0)
-            if row.int(1) != row.int(3) || row.int(2) != row.int(4) {
+        var living: [UInt64: (bytes: Int64, chunks: Int64)] = [:]
+        try connection.each("SELECT stripe, length FROM chunks") { row in
+            living[row.number(0), default: (0, 0)].bytes += row.int(1)
+            living[row.number(0), default: (0, 0)].chunks += 1
+            return true
+        }
+        try connection.each("SELECT number, live_bytes, live_chunks, dying FROM stripes") { row in
+            let counted = living[row.number(0)] ?? (0, 0)
+            if (row.int(1), row.int(2)) != counted {
                 problems.append(
-                    "stripe \(id) has \(row.int(2)) chunks of \(row.int(1)) bytes, counted \(row.int(4)) of \(row.int(3))"
-                )
+                    "stripe \(row.int(0)) has \(row.int(2)) chunks of \(row.int(1)) bytes, counted \(counted)")
             }
-            if !row.isNull(5), row.int(4) != 0 { problems.append("stripe \(id) is dying with live chunks") }
+            if !row.isNull(3), counted.chunks != 0 {
+                problems.append("stripe \(row.int(0)) is dying with live chunks")
+            }
             return true
         }
         let layouts = try count("SELECT count(*) FROM layouts WHERE stripe IN (SELECT number FROM stripes)")
@@ -155,7 +164,9 @@ extension IndexView {
             kept[backend.backend.number] = (backend.bytes, backend.shards)
         }
         let rows = Set(
-            try connection.all("SELECT backend, stripe, place FROM shards") { [$0.int(0), $0.int(1), $0.int(2)] })
+            try connection.all("SELECT backend, stripe, place FROM shards") {
+                ShardRow(backend: $0.int(0), stripe: $0.int(1), place: $0.int(2))
+            })
         var shards = 0
         try connection.each("SELECT number, shards, shard_length, missing, draining FROM stripes") { row in
             var missing: Int64 = 0, draining: Int64 = 0
@@ -170,7 +181,7 @@ extension IndexView {
                 counted.rawBytes += row.int(2)
                 kept[backend]?.bytes -= row.int(2)
                 kept[backend]?.shards -= 1
-                if !rows.contains([Int64(backend), row.int(0), Int64(place)]) {
+                if !rows.contains(ShardRow(backend: Int64(backend), stripe: row.int(0), place: Int64(place))) {
                     problems.append("shard \(place) of stripe \(row.int(0)) is not among those of backend \(backend)")
                 }
             }

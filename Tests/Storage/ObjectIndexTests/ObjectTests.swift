@@ -90,3 +90,68 @@ import Testing
         #expect(fixture.writer.nextSequence == 11)
     }
 }
+
+@Suite struct KeeperTests {
+    @Test("Keys are wrapped anew: of versions and of parts, their data stays")
+    func rotation() throws {
+        var fixture = try Fixture()
+        let (_, manifest) = try fixture.put("a")
+        let segment = Fixture.segment(manifest, 1000)
+        let upload = try fixture.commit([
+            .uploadCreate(UploadCreate(bucket: "bucket", key: ObjectKey("u"), time: 1, owner: "o", seal: [1]))
+        ])[0].sequence
+        try fixture.commit([
+            .partPut(PartPut(upload: upload, number: 7, segments: [segment, segment], etag: "p", time: 2)),
+            .keyGeneration(1, wrapped: [1]), .keyGeneration(2, wrapped: [2, 2]),
+            .objectRewrap(
+                VersionName(bucket: "bucket", key: ObjectKey("a"), version: .null), generation: 2, keys: [[5]]),
+            .partRewrap(upload: upload, number: 7, generation: 2, keys: [[6], [7]]),
+        ])
+        try fixture.read { (view) throws(IndexError) in
+            #expect(try view.keyGenerations().map(\.generation) == [1, 2])
+            let object = try view.version("bucket", ObjectKey("a"))
+            #expect(object?.segments.map(\.wrappedKey) == [[5]])
+            #expect(object?.segments.map(\.generation) == [2])
+            #expect(object?.segments.map(\.manifest) == [manifest])
+            let part = try view.parts(upload).first
+            #expect(part?.segments.map(\.wrappedKey) == [[6], [7]])
+            #expect(part?.part.size == 2000)
+            #expect(try view.upload(upload)?.seal == [1])
+            let id = VersionID.number(upload).description
+            #expect(try view.upload("bucket", ObjectKey("u"), id)?.number == upload)
+            #expect(try view.upload("bucket", ObjectKey("a"), id) == nil)
+            #expect(try view.upload("bucket", ObjectKey("u"), "ffffffffffffffff") == nil)
+            #expect(try view.versions("bucket", after: nil, limit: 9).map(\.version.key) == [ObjectKey("a")])
+            #expect(try view.verify() == [])
+        }
+    }
+
+    @Test("Keys of users, settings, the policy and who writes are as they were set last")
+    func singles() throws {
+        var fixture = try Fixture()
+        let key = AccessKey(id: "AK", secret: "s", identity: "i", isOwner: false, rights: ["*": "read"])
+        var policy = Policy(
+            k: 4, m: 2, margin: 1, graceMs: 1, codec: 1, minimumChunk: 1, averageChunk: 2, maximumChunk: 3, packSize: 4)
+        try fixture.commit([
+            .accessKeySet(AccessKey(id: "AK", secret: "old", identity: "i", isOwner: true, rights: [:])),
+            .accessKeySet(key),
+            .accessKeySet(AccessKey(id: "AA", secret: "", identity: "", isOwner: false, rights: [:])),
+            .bucketSetting(bucket: "bucket", name: "x", value: [1]),
+            .bucketSetting(bucket: "bucket", name: "y", value: []),
+            .bucketSetting(bucket: "bucket", name: "x", value: nil), .bucketVersioning("bucket", .suspended),
+            .policySet(policy), .writer(WriterClaim(epoch: 1, url: "a", time: 1)),
+        ])
+        policy.m = 3
+        let claim = WriterClaim(epoch: 2, url: "b", time: 2)
+        try fixture.commit([.policySet(policy), .writer(claim), .accessKeyRemove("AA")])
+        try fixture.read { (view) throws(IndexError) in
+            #expect(try view.accessKey("AK") == key)
+            #expect(try view.accessKeys() == [key])
+            #expect(try view.policy() == policy)
+            #expect(try view.writer() == claim)
+            #expect(try view.bucket("bucket")?.settings == ["y": []])
+            #expect(try view.bucket("bucket")?.versioning == .suspended)
+            #expect(try view.backends().map(\.backend) == (0..<6).map { Fixture.backend($0) })
+        }
+    }
+}
