@@ -69,20 +69,34 @@ public struct StoreSettings: Sendable {
 
     private mutating func finish(_ explicitLog: Bool) throws(StoreSettingsError) {
         guard !backends.isEmpty else { throw StoreSettingsError(description: "no backend is named") }
-        if !explicitLog {
-            // One for each node, as far as they go, four at most.
-            var nodes = Set<String>()
-            for backend in backends where nodes.insert(backend.farm + "/" + backend.node).inserted {
-                if logMembers.count < 4 { logMembers.append(backend.number) }
-            }
-            if logMembers.count < 4 { (logUnreachable, logLying) = (logMembers.count == 3 ? 1 : 0, 0) }
-        }
+        if !explicitLog { chooseLogMembers() }
         let quorum = LogQuorum(members: logMembers, namespaces: [:], unreachable: logUnreachable, lying: logLying)
         guard quorum.isSound else {
             throw StoreSettingsError(
                 description:
                     "\(logMembers.count) backends keep the log: with \(logUnreachable) unreachable and \(logLying) lying ones it takes \(2 * logUnreachable + logLying + 1)"
             )
+        }
+    }
+
+    /// Four in four farms where there are so many: one may be away, and one lie. With three farms two of each, so that a whole farm may be
+    /// away; else whatever nodes there are.
+    private mutating func chooseLogMembers() {
+        var nodes = Set<String>()
+        var ofFarm: [String: Int] = [:]
+        // The turn of a backend: how many nodes of its farm came before.
+        let turns = backends.filter { nodes.insert($0.farm + "/" + $0.node).inserted }.map { backend in
+            defer { ofFarm[backend.farm, default: 0] += 1 }
+            return (turn: ofFarm[backend.farm, default: 0], number: backend.number)
+        }
+        let ranked = turns.sorted { ($0.turn, $0.number) < ($1.turn, $1.number) }.map(\.number)
+        let two = ofFarm.count == 3 && ofFarm.values.allSatisfy { $0 >= 2 }
+        logMembers = Array(ranked.prefix(two ? 6 : 4))
+        switch logMembers.count {
+        case 6: (logUnreachable, logLying) = (2, 1)
+        case 4: (logUnreachable, logLying) = (1, 1)
+        case 3: (logUnreachable, logLying) = (1, 0)
+        default: (logUnreachable, logLying) = (0, 0)
         }
     }
 
