@@ -11,7 +11,7 @@ public final class ObjectIndex: Sendable {
         /// Of one reader's pages, KiB.
         public var readerCache = 2 << 10
         /// Readers that are kept open when nobody reads.
-        public var idleReaders = 8
+        public var idleReaders = 64
         /// Pages of 4 KiB in the write-ahead log before they are carried into the file.
         public var checkpointPages = 4096
 

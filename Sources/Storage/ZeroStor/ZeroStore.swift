@@ -135,7 +135,16 @@ public final class ZeroStore: Sendable {
         _ data: any StoredData, _ writer: IndexWriter, _ apply: (Operation) throws(ObjectError) -> Effects
     ) throws(ObjectError) -> [Segment] {
         guard let data = data as? WrittenData else { throw .refused("the data is of another store") }
-        if data.chunks.isEmpty { return data.segments }
+        if data.chunks.isEmpty {
+            for segment in data.segments {
+                let manifest = try translate { () throws(IndexError) in try writer.view.manifest(segment.manifest) }
+                if manifest == nil { throw .busy("what was to be copied was deleted meanwhile") }
+            }
+            return data.segments
+        }
+        // A pin keeps a chunk's stripe, but not its place in the index, once the last object that names it is gone.
+        let shared = try translate { () throws(IndexError) in try writer.view.chunks(data.pinned) }
+        if shared.contains(where: { $0 == nil }) { throw .busy("data that was to be shared was deleted meanwhile") }
         for stripe in data.stripes + data.packs.map(\.stripe) {
             let known = try translate { () throws(IndexError) in try writer.view.stripe(stripe.id) }
             if known == nil { _ = try apply(.stripeAdd(stripe)) }

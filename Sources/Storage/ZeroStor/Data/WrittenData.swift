@@ -23,7 +23,8 @@ final class WrittenData: StoredData {
     let packs: [Pack]
     let manifestKey: [UInt8]
     let customerKey: [UInt8]?
-    private let pinned: [ChunkID]
+    /// Chunks of others that this shares.
+    let pinned: [ChunkID]
     private let pins: Pins
 
     init(
