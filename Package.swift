@@ -75,7 +75,8 @@ let modules: [Module] = [
     Module(
         "Storage", "ZeroStor", .unsafe,
         [
-            "Bytes", "Crypto", "RESP", "EventLoop", "Linux", "CLinux", "Objects", "Dispersal", "ObjectIndex", "Terminal",
+            "Bytes", "Crypto", "RESP", "EventLoop", "Linux", "CLinux", "Objects", "Dispersal", "ObjectIndex",
+            "Terminal",
             "CanonicalJSON",
         ]),
     Module(

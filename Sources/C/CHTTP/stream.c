@@ -36,7 +36,7 @@ struct zg_stream {
     char *target;
     const char *method;
     void *handler;
-    int began, replied;
+    int began, replied, is_bodyless;
 };
 
 static time_t now(void) {
@@ -123,6 +123,12 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     *state = NULL;
 }
 
+static int announces_body(struct MHD_Connection *connection) {
+    const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
+    if (length != NULL && strcmp(length, "0") != 0) return 1;
+    return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Transfer-Encoding") != NULL;
+}
+
 static enum MHD_Result on_access(void *context, struct MHD_Connection *connection, const char *url, const char *method,
                                  const char *version, const char *upload, size_t *upload_size, void **state) {
     (void)context, (void)url, (void)version;
@@ -134,6 +140,9 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *connectio
     if (!stream->began) {
         stream->began = 1;
         waits(stream, 0);
+        // A reply that is queued now, before the end of the request, closes the connection: right only where a body would follow.
+        stream->is_bodyless = !announces_body(connection);
+        if (stream->is_bodyless) return MHD_YES;
         stream->handler = options->begin(options->context, stream);
         return stream->handler != NULL || stream->replied ? MHD_YES : MHD_NO;
     }
@@ -142,6 +151,8 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *connectio
         *upload_size = 0;
         return goes_on ? MHD_YES : MHD_NO;
     }
+    if (stream->is_bodyless && stream->handler == NULL && !stream->replied)
+        stream->handler = options->begin(options->context, stream);
     if (stream->replied) return MHD_YES;
     if (stream->handler == NULL) return MHD_NO;
     options->end(stream->handler, stream);

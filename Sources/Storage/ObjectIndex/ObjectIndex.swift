@@ -1,3 +1,4 @@
+internal import Glibc
 internal import Synchronization
 
 /// The index of a store: an SQLite database derived from the store's log, ordered by keys.
@@ -23,7 +24,15 @@ public final class ObjectIndex: Sendable {
     public let writer: IndexWriter
     private let file: IndexFile
     private let settings: Settings
-    private let idle = Mutex<[IdleView]>([])
+    /// Readers that nobody uses, spread over several locks: with one, threads would stand in line for it.
+    private let idle = (0..<16).map { _ in IdleViews() }
+
+    private final class IdleViews: Sendable {
+        let views = Mutex<[IdleView]>([])
+    }
+
+    /// The lock of this thread.
+    private var mine: IdleViews { idle[Int(bitPattern: UInt(pthread_self()) >> 12) & 15] }
 
     /// Protected by the mutex it is in: who takes it out has it alone.
     private struct IdleView: @unchecked Sendable { let view: IndexView }
@@ -67,7 +76,8 @@ public final class ObjectIndex: Sendable {
         _ body: (IndexView) throws(IndexError) -> Result
     ) throws(IndexError) -> Result {
         let view: IndexView
-        if let known = idle.withLock({ $0.popLast() }) {
+        let idle = mine
+        if let known = idle.views.withLock({ $0.popLast() }) {
             view = known.view
         } else {
             let connection = try Connection(file, write: false)
@@ -78,17 +88,17 @@ public final class ObjectIndex: Sendable {
         let result: Result
         do { result = try body(view) } catch {
             // A connection that cannot even end its reading is closed.
-            if (try? view.connection.run("ROLLBACK")) != nil { giveBack(view) }
+            if (try? view.connection.run("ROLLBACK")) != nil { giveBack(view, idle) }
             throw error
         }
         try view.connection.run("COMMIT")
-        giveBack(view)
+        giveBack(view, idle)
         return result
     }
 
-    private func giveBack(_ view: IndexView) {
+    private func giveBack(_ view: IndexView, _ idle: IdleViews) {
         let entry = IdleView(view: view)
-        idle.withLock { if $0.count < settings.idleReaders { $0.append(entry) } }
+        idle.views.withLock { if $0.count < settings.idleReaders / 16 { $0.append(entry) } }
     }
 
     /// A complete copy of what was committed last, in a new file, without gaps; readers and the writer go on.

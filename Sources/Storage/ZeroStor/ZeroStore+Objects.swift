@@ -4,8 +4,10 @@ public import Objects
 internal import Synchronization
 
 extension ZeroStore: ObjectStore {
+    /// Whether this gateway writes.
     public var writer: StoreWriter { committer.writes ? .here : .nobody("this gateway reads the log first") }
 
+    /// Makes a bucket.
     public func createBucket(_ bucket: Bucket) throws(ObjectError) {
         try committer.commit { (writer, apply) throws(ObjectError) in
             if let known = try translate({ () throws(IndexError) in try writer.view.bucket(bucket.name) }) {
@@ -15,6 +17,7 @@ extension ZeroStore: ObjectStore {
         }
     }
 
+    /// Removes an empty bucket.
     public func deleteBucket(_ name: String) throws(ObjectError) {
         try committer.commit { (writer, apply) throws(ObjectError) in
             _ = try Self.requireBucket(writer.view, name)
@@ -26,16 +29,19 @@ extension ZeroStore: ObjectStore {
         }
     }
 
+    /// The bucket.
     public func bucket(_ name: String) throws(ObjectError) -> Bucket {
         try read { (view) throws(ObjectError) in try Self.requireBucket(view, name) }
     }
 
+    /// All buckets, by name.
     public func buckets() throws(ObjectError) -> [Bucket] {
         try translate { () throws(IndexError) in
             try index.withReader { (view) throws(IndexError) in try view.buckets() }
         }
     }
 
+    /// Sets whether former versions are kept.
     public func setVersioning(_ bucket: String, _ versioning: Versioning) throws(ObjectError) {
         try committer.commit { (writer, apply) throws(ObjectError) in
             _ = try Self.requireBucket(writer.view, bucket)
@@ -43,6 +49,7 @@ extension ZeroStore: ObjectStore {
         }
     }
 
+    /// Sets or removes what is kept with a bucket.
     public func setSetting(_ bucket: String, _ name: String, _ value: [UInt8]?) throws(ObjectError) {
         try committer.commit { (writer, apply) throws(ObjectError) in
             _ = try Self.requireBucket(writer.view, bucket)
@@ -50,11 +57,13 @@ extension ZeroStore: ObjectStore {
         }
     }
 
+    /// Begins to take data.
     public func write(customerKey: [UInt8]?) throws(ObjectError) -> any ObjectWriter {
         let committer = committer
         return DataWriter(index, keys, stripeWriter, packer, policy, customerKey: customerKey) { committer.nextID() }
     }
 
+    /// Makes a new newest version.
     public func put(
         _ bucket: String, _ key: ObjectKey, _ data: any StoredData, etag: String, attributes: [String: String],
         check: Check
@@ -78,6 +87,7 @@ extension ZeroStore: ObjectStore {
         return found.version
     }
 
+    /// The data of a version, to be put elsewhere without being read.
     public func data(
         _ bucket: String, _ key: ObjectKey, _ version: VersionID?, customerKey: [UInt8]?
     ) throws(ObjectError) -> any StoredData {
@@ -90,11 +100,13 @@ extension ZeroStore: ObjectStore {
             customerKey: customerKey, pinned: [], pins: pins)
     }
 
+    /// A version.
     public func version(_ bucket: String, _ key: ObjectKey, _ version: VersionID?) throws(ObjectError) -> ObjectVersion
     {
         try read { (view) throws(ObjectError) in try Self.find(view, bucket, key, version).version }
     }
 
+    /// Opens a version for reading.
     public func open(
         _ bucket: String, _ key: ObjectKey, _ version: VersionID?, customerKey: [UInt8]?
     ) throws(ObjectError) -> any ObjectReader {
@@ -104,6 +116,7 @@ extension ZeroStore: ObjectStore {
         }
     }
 
+    /// Changes attributes of a version.
     public func setAttributes(
         _ bucket: String, _ key: ObjectKey, _ version: VersionID?, _ change: [String: String?], check: Check
     ) throws(ObjectError) -> ObjectVersion {
@@ -116,6 +129,7 @@ extension ZeroStore: ObjectStore {
         }
     }
 
+    /// Deletes a key or removes a version.
     public func delete(
         _ bucket: String, _ key: ObjectKey, _ version: VersionID?, owner: String, check: Check
     ) throws(ObjectError) -> ObjectVersion? {
@@ -151,6 +165,7 @@ extension ZeroStore: ObjectStore {
         return result
     }
 
+    /// Newest versions, a page.
     public func list(_ bucket: String, _ query: ListQuery) throws(ObjectError) -> ListPage<ObjectVersion> {
         try read { (view) throws(ObjectError) in
             _ = try Self.requireBucket(view, bucket)
@@ -158,6 +173,7 @@ extension ZeroStore: ObjectStore {
         }
     }
 
+    /// All versions, a page.
     public func listVersions(_ bucket: String, _ query: ListQuery) throws(ObjectError) -> ListPage<ObjectVersion> {
         try read { (view) throws(ObjectError) in
             _ = try Self.requireBucket(view, bucket)
@@ -165,6 +181,7 @@ extension ZeroStore: ObjectStore {
         }
     }
 
+    /// Uploads, a page.
     public func listUploads(_ bucket: String, _ query: ListQuery) throws(ObjectError) -> ListPage<Upload> {
         try read { (view) throws(ObjectError) in
             _ = try Self.requireBucket(view, bucket)

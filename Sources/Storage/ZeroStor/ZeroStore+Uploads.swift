@@ -3,6 +3,7 @@ internal import ObjectIndex
 public import Objects
 
 extension ZeroStore {
+    /// Begins an upload in parts.
     public func createUpload(
         _ bucket: String, _ key: ObjectKey, attributes: [String: String], customerKey: [UInt8]?
     ) throws(ObjectError) -> Upload {
@@ -30,10 +31,12 @@ extension ZeroStore {
         return found
     }
 
+    /// An upload.
     public func upload(_ bucket: String, _ key: ObjectKey, _ id: String) throws(ObjectError) -> Upload {
         try read { (view) throws(ObjectError) in try Self.find(view, bucket, key, id).upload }
     }
 
+    /// Adds or replaces a part.
     public func putPart(
         _ bucket: String, _ key: ObjectKey, _ upload: String, number: Int, _ data: any StoredData, etag: String,
         attributes: [String: String]
@@ -49,6 +52,7 @@ extension ZeroStore {
         }
     }
 
+    /// Parts of an upload, in order.
     public func parts(
         _ bucket: String, _ key: ObjectKey, _ upload: String, after: Int, limit: Int
     ) throws(ObjectError) -> [ObjectPart] {
@@ -60,6 +64,7 @@ extension ZeroStore {
         }
     }
 
+    /// Makes a version of parts.
     public func complete(
         _ bucket: String, _ key: ObjectKey, _ upload: String, parts: [(number: Int, etag: String)], etag: String,
         attributes: [String: String], check: Check
@@ -81,28 +86,33 @@ extension ZeroStore {
         }
     }
 
+    /// Drops an upload.
     public func abort(_ bucket: String, _ key: ObjectKey, _ upload: String) throws(ObjectError) {
         try committer.commit { (writer, apply) throws(ObjectError) in
             _ = try apply(.uploadAbort(try Self.find(writer.view, bucket, key, upload).number))
         }
     }
 
+    /// The access key of that id.
     public func accessKey(_ id: String) throws(ObjectError) -> AccessKey? {
         try translate { () throws(IndexError) in
             try index.withReader { (view) throws(IndexError) in try view.accessKey(id) }
         }
     }
 
+    /// All access keys, by id.
     public func accessKeys() throws(ObjectError) -> [AccessKey] {
         try translate { () throws(IndexError) in
             try index.withReader { (view) throws(IndexError) in try view.accessKeys() }
         }
     }
 
+    /// Adds or replaces an access key.
     public func setAccessKey(_ key: AccessKey) throws(ObjectError) {
         try committer.commit { (_, apply) throws(ObjectError) in _ = try apply(.accessKeySet(key)) }
     }
 
+    /// Revokes an access key.
     public func removeAccessKey(_ id: String) throws(ObjectError) {
         try committer.commit { (writer, apply) throws(ObjectError) in
             if try translate({ () throws(IndexError) in try writer.view.accessKey(id) }) != nil {
