@@ -5,7 +5,7 @@ internal import Objects
 internal import Synchronization
 
 /// One change that waits to be committed.
-final class Change: @unchecked Sendable {  // written by the thread that works on its group, read by its own after that
+final class Change: @unchecked Sendable {  // of its thread, or of who works on its group
     /// Judges the state and says what to do, by `apply`.
     let body: (IndexWriter, _ apply: (Operation) throws(ObjectError) -> Effects) throws(ObjectError) -> Void
     /// Why it did not happen.
@@ -17,7 +17,7 @@ final class Change: @unchecked Sendable {  // written by the thread that works o
 }
 
 /// Brings changes into the log and the index, in groups: one entry of the log for all that wait.
-final class Committer: @unchecked Sendable {  // the log and the index's writer are used by one thread at a time, under `Gather`
+final class Committer: @unchecked Sendable {  // `Gather` lets one thread in at a time
     private let gather = Gather<Change>(groupMax: 512)
     private let index: ObjectIndex
     private let log: QuorumLog

@@ -3,7 +3,7 @@ internal import Glibc
 /// Joins what several threads want done into groups: whoever comes while nobody works does the work of all that wait.
 ///
 /// While one group is worked on the next one gathers, so a slow step (a sync, a round trip) is shared by as many as wait for it.
-final class Gather<Item>: @unchecked Sendable {  // everything is read and written under `mutex`, but `work` runs outside it
+final class Gather<Item>: @unchecked Sendable {  // guarded by `mutex`
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let condition: UnsafeMutablePointer<pthread_cond_t>
     private var queue: [Item] = []

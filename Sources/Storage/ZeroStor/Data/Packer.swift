@@ -4,7 +4,7 @@ internal import ObjectIndex
 internal import Objects
 
 /// A sealed chunk that is too small for a stripe of its own.
-final class SmallChunk: @unchecked Sendable {  // written by the thread that works on its group, read by its own after that
+final class SmallChunk: @unchecked Sendable {  // of its thread, or of who works on its group
     let id: ChunkID
     let sealed: [UInt8]
     let plainLength: Int
