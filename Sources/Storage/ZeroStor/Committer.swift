@@ -48,6 +48,9 @@ final class Committer: @unchecked Sendable {  // `Gather` lets one thread in at 
         if let failure = change.failure { throw failure }
     }
 
+    /// A backend said that another gateway writes: the next change takes over anew.
+    func noteFenced() { isWriting.store(false, ordering: .relaxed) }
+
     /// Becomes the writer, whoever was it before.
     func takeOver() throws(ObjectError) {
         let change = Change { _, _ in }

@@ -60,6 +60,7 @@ extension ZeroStore: ObjectStore {
     /// Begins to take data.
     public func write(customerKey: [UInt8]?) throws(ObjectError) -> any ObjectWriter {
         let committer = committer
+        if !committer.writes { try committer.takeOver() }
         return DataWriter(index, keys, stripeWriter, packer, policy, customerKey: customerKey) { committer.nextID() }
     }
 

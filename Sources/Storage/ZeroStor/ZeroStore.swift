@@ -64,7 +64,7 @@ public final class ZeroStore: Sendable {
             backends, quorum, keys: keys, height: position.height, hash: Digest(position.chain) ?? .zero)
         let committer = Committer(index, log, url: url)
         self.committer = committer
-        stripeWriter = StripeWriter(backends, layout, health, pins)
+        stripeWriter = StripeWriter(backends, layout, health, pins) { committer.noteFenced() }
         stripeReader = StripeReader(backends, health)
         packer = Packer(stripeWriter) { committer.nextID() }
     }

@@ -30,6 +30,8 @@ final class Health: Sendable {
                 state.avoided[backend] = nil
                 return
             }
+            // It is this gateway that is at fault.
+            if failure.code == "FENCED" { return }
             let isFull = failure.code == "NOSPACE" || failure.code == "QUOTA"
             state.avoided[backend] = (now + Self.pause, isFull ? .full : .refuses)
         }

@@ -33,9 +33,15 @@ final class StripeWriter: Sendable {
     let layout: Layout
     let health: Health
     let pins: Pins
+    /// Called where a backend says that another gateway writes.
+    private let wasFenced: @Sendable () -> Void
 
-    init(_ backends: any Backends, _ layout: Layout, _ health: Health, _ pins: Pins) {
+    init(
+        _ backends: any Backends, _ layout: Layout, _ health: Health, _ pins: Pins,
+        wasFenced: @escaping @Sendable () -> Void
+    ) {
         (self.backends, self.layout, self.health, self.pins) = (backends, layout, health, pins)
+        self.wasFenced = wasFenced
     }
 
     /// A stripe whose shards are on their way.
@@ -119,7 +125,7 @@ final class StripeWriter: Sendable {
                 guard let backend = shards[index] else { continue }
                 health.note(backend, outcome)
                 if outcome?.isDone == true { continue }
-                problem = outcome?.problem ?? "backend \(backend) is late"
+                if !problem.hasPrefix("FENCED") { problem = outcome?.problem ?? "backend \(backend) is late" }
                 failed.insert(backend)
                 shards[index] = nil
             }
@@ -144,6 +150,10 @@ final class StripeWriter: Sendable {
         let done = shards.count(where: { $0 != nil })
         guard done >= enough else {
             pins.end(flight.id)
+            if problem.hasPrefix("FENCED") {
+                wasFenced()
+                throw .notWriter("another gateway took over")
+            }
             let reason = "\(done) of \(enough) shards could be placed: \(problem)"
             throw problem.hasPrefix("NOSPACE") || problem.hasPrefix("QUOTA") ? .full(reason) : .unavailable(reason)
         }

@@ -112,6 +112,7 @@ final class QuorumLog {
             let answers = try ask { Request($0, [Array("NSFENCE".utf8), namespace($0), Array("\(next)".utf8)]) }
             if answers.count(where: { $0.outcome.isDone }) >= quorum.needed {
                 epoch = next
+                isFenced = false
                 backends.setEpoch(next)
                 return
             }
