@@ -94,16 +94,15 @@ public enum Placement {
         let ofNode = bound(parity, promise.nodes, keeping.count), ofFarm = bound(parity, promise.farms, keeping.count)
         var shards = keeping
         var open = shards.indices.filter { shards[$0] == nil }[...]
-        var isDegraded = false
-        // One for a node as long as there are nodes, then up to the bound, then anywhere.
-        for (node, farm) in [(min(1, ofNode), ofFarm), (ofNode, ofFarm), (Int.max, Int.max)] where !open.isEmpty {
+        // One for a node as long as there are nodes, then up to the bound. Where that is not enough the farms' bound is given up first: nodes
+        // fail by themselves more often than farms do.
+        for (node, farm) in [(min(1, ofNode), ofFarm), (ofNode, ofFarm), (1, Int.max), (ofNode, Int.max), (Int.max, Int.max)] {
             for candidate in order where !open.isEmpty && state.take(candidate, node, farm) {
                 shards[open.removeFirst()] = candidate.number
-                if node == Int.max { isDegraded = true }
             }
         }
         let survives = survived(shards, data: data, candidates: candidates)
-        isDegraded = isDegraded || !open.isEmpty || survives.nodes < promise.nodes || survives.farms < promise.farms
+        let isDegraded = !open.isEmpty || survives.nodes < promise.nodes || survives.farms < promise.farms
         return Choice(
             shards: shards, isDegraded: isDegraded, survivesNodes: survives.nodes, survivesFarms: survives.farms)
     }

@@ -83,6 +83,19 @@ import Testing
         #expect(few.isDegraded && few.shards.allSatisfy { $0 != nil } && few.survivesFarms == 0)
     }
 
+    /// With too few farms the shards are still on as many nodes as there are.
+    @Test func nodesAreNotSharedBeforeTheyMustBe() {
+        let candidates = (0..<16).map {
+            PlaceCandidate(number: UInt16($0 + 1), node: "n\($0 / 2)", farm: "f\($0 / 8)", weight: 1)
+        }
+        for stripe in UInt8(0)..<50 {
+            let choice = Placement.choose(
+                stripe: [stripe], data: 4, parity: 2, promise: Promise(nodes: 2, farms: 1), candidates: candidates,
+                keeping: Array(repeating: nil, count: 6))
+            #expect(choice.isDegraded && choice.survivesNodes == 2)
+        }
+    }
+
     @Test func weightsDecideHowMuchComesWhere() {
         let candidates = (1...10).map {
             PlaceCandidate(number: UInt16($0), node: "n\($0)", farm: "f\($0)", weight: $0 == 1 ? 3 : 1)
