@@ -96,7 +96,8 @@ public enum Placement {
         var open = shards.indices.filter { shards[$0] == nil }[...]
         // One for a node as long as there are nodes, then up to the bound. Where that is not enough the farms' bound is given up first: nodes
         // fail by themselves more often than farms do.
-        for (node, farm) in [(min(1, ofNode), ofFarm), (ofNode, ofFarm), (1, Int.max), (ofNode, Int.max), (Int.max, Int.max)] {
+        let any = Int.max
+        for (node, farm) in [(min(1, ofNode), ofFarm), (ofNode, ofFarm), (1, any), (ofNode, any), (any, any)] {
             for candidate in order where !open.isEmpty && state.take(candidate, node, farm) {
                 shards[open.removeFirst()] = candidate.number
             }
