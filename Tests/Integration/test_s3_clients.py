@@ -1,6 +1,7 @@
 """zero-s3 in memory: what boto3 does with it, and what strangers try."""
 import concurrent.futures
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -165,3 +166,22 @@ def test_many_connections(port):
     finally:
         for connection in idle:
             connection.close()
+
+
+def test_a_policy_is_asked_for_each_key_of_many(port):
+    owner, other = client(port), client(port, "second")
+    owner.create_bucket(Bucket="many")
+    for key in ("kept", "gone/1", "gone/2"):
+        owner.put_object(Bucket="many", Key=key, Body=b"x")
+    statement = {"Effect": "Allow", "Principal": {"AWS": "bert"}, "Action": "s3:DeleteObject", "Resource": "arn:aws:s3:::many/gone/*"}
+    owner.put_bucket_policy(Bucket="many", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    names = {"Objects": [{"Key": key} for key in ("kept", "gone/1")]}
+    answer = other.delete_objects(Bucket="many", Delete=names)
+    assert [entry["Key"] for entry in answer["Deleted"]] == ["gone/1"]
+    assert [(entry["Key"], entry["Code"]) for entry in answer["Errors"]] == [("kept", "AccessDenied")]
+    # A denial binds the owner too.
+    deny = {**statement, "Effect": "Deny", "Principal": "*"}
+    owner.put_bucket_policy(Bucket="many", Policy=json.dumps({"Version": "2012-10-17", "Statement": [deny]}))
+    answer = owner.delete_objects(Bucket="many", Delete={"Objects": [{"Key": "kept"}, {"Key": "gone/2"}]})
+    assert [entry["Key"] for entry in answer["Deleted"]] == ["kept"]
+    assert [entry["Key"] for entry in answer["Errors"]] == ["gone/2"]

@@ -22,6 +22,8 @@ final class Committer: @unchecked Sendable {  // `Gather` lets one thread in at 
     private let index: ObjectIndex
     private let log: QuorumLog
     private let url: String
+    /// The log has an entry that the index could not take: nothing may be judged by the index any more.
+    private var failure: ObjectError?
     private let isWriting = Atomic<Bool>(false)
     private let currentEpoch = Atomic<UInt64>(0)
     private let idCounter = Atomic<UInt64>(1)
@@ -60,6 +62,7 @@ final class Committer: @unchecked Sendable {  // `Gather` lets one thread in at 
 
     private func work(_ group: [Change]) {
         do throws(ObjectError) {
+            if let failure { throw failure }
             if !writes { try becomeWriter() }
             try commit(group.filter { $0.failure == nil })
         } catch {
@@ -126,7 +129,11 @@ final class Committer: @unchecked Sendable {  // `Gather` lets one thread in at 
             try translate { () throws(IndexError) in try writer.rollback() }
             throw error
         }
-        try translate { () throws(IndexError) in try writer.commit(height: log.height, chain: log.hash.bytes) }
+        do throws(IndexError) { try writer.commit(height: log.height, chain: log.hash.bytes) } catch {
+            let broken = ObjectError.unavailable("the index did not take entry \(log.height): \(error); start again")
+            failure = broken
+            throw broken
+        }
     }
 
     /// Writes to backends of the log what they missed.
