@@ -61,7 +61,12 @@ class Server:
             return client.info("replication")
 
     def segments(self):
-        return {path.name: path.read_bytes() for path in sorted(self.data.glob("*.segment"))}
+        while True:
+            try:
+                return {path.name: path.read_bytes() for path in sorted(self.data.glob("*.segment"))}
+            except FileNotFoundError:
+                # Compaction removed one between its listing and its reading.
+                continue
 
 
 @pytest.fixture
