@@ -1,7 +1,6 @@
 #define _GNU_SOURCE
-#include "include/CHTTP.h"
+#include "connection.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <microhttpd.h>
@@ -180,32 +179,11 @@ const uint8_t *zg_http_body(const zg_http_request_t *request, size_t *length) {
 }
 
 size_t zg_http_remote(zg_http_request_t *request, char *out, size_t size) {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    if (info == NULL || info->client_addr == NULL || size == 0) return 0;
-    const struct sockaddr *address = info->client_addr;
-    const void *raw = address->sa_family == AF_INET6 ? (const void *)&((const struct sockaddr_in6 *)address)->sin6_addr
-                                                     : (const void *)&((const struct sockaddr_in *)address)->sin_addr;
-    if (inet_ntop(address->sa_family, raw, out, (socklen_t)size) == NULL) return 0;
-    return strlen(out);
-}
-
-struct visitor {
-    void *context;
-    zg_http_visit_t visit;
-};
-
-static enum MHD_Result visit_one(void *context, enum MHD_ValueKind kind, const char *name, size_t name_length,
-                                 const char *value, size_t value_length) {
-    (void)kind, (void)name_length;
-    struct visitor *visitor = context;
-    visitor->visit(visitor->context, name, value == NULL ? "" : value, value == NULL ? 0 : value_length);
-    return MHD_YES;
+    return zg_connection_remote(request->connection, out, size);
 }
 
 void zg_http_headers(zg_http_request_t *request, void *context, zg_http_visit_t visit) {
-    struct visitor visitor = {context, visit};
-    MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, visit_one, &visitor);
+    zg_connection_headers(request->connection, context, visit);
 }
 
 static int gone(struct MHD_Connection *connection) {

@@ -1,6 +1,5 @@
 // The streaming face: head, pieces of the body and the end come to blocking handlers on the connection's thread.
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
@@ -11,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "include/CHTTP.h"
+#include "connection.h"
 
 // A connection, from its accept to its close; the watch closes those that take too long to send a head.
 struct link {
@@ -207,31 +206,11 @@ const char *zg_stream_method(const zg_stream_t *stream) { return stream->method;
 const char *zg_stream_target(const zg_stream_t *stream) { return stream->target; }
 
 size_t zg_stream_remote(zg_stream_t *stream, char *out, size_t size) {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(stream->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    if (info == NULL || info->client_addr == NULL || size == 0) return 0;
-    const struct sockaddr *address = info->client_addr;
-    const void *raw = address->sa_family == AF_INET6 ? (const void *)&((const struct sockaddr_in6 *)address)->sin6_addr
-                                                     : (const void *)&((const struct sockaddr_in *)address)->sin_addr;
-    return inet_ntop(address->sa_family, raw, out, (socklen_t)size) == NULL ? 0 : strlen(out);
-}
-
-struct visitor {
-    void *context;
-    zg_http_visit_t visit;
-};
-
-static enum MHD_Result visit_one(void *context, enum MHD_ValueKind kind, const char *name, size_t name_length,
-                                 const char *value, size_t value_length) {
-    (void)kind, (void)name_length;
-    struct visitor *visitor = context;
-    visitor->visit(visitor->context, name, value == NULL ? "" : value, value == NULL ? 0 : value_length);
-    return MHD_YES;
+    return zg_connection_remote(stream->connection, out, size);
 }
 
 void zg_stream_headers(zg_stream_t *stream, void *context, zg_http_visit_t visit) {
-    struct visitor visitor = {context, visit};
-    MHD_get_connection_values_n(stream->connection, MHD_HEADER_KIND, visit_one, &visitor);
+    zg_connection_headers(stream->connection, context, visit);
 }
 
 static int finish(zg_stream_t *stream, uint32_t status, const char *const *headers, size_t pairs,

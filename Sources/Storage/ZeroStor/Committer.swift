@@ -10,6 +10,8 @@ final class Change: @unchecked Sendable {  // of its thread, or of who works on 
     let body: (IndexWriter, _ apply: (Operation) throws(ObjectError) -> Effects) throws(ObjectError) -> Void
     /// Why it did not happen.
     var failure: ObjectError?
+    /// Whether it is in an entry that counts.
+    var isDone = false
 
     init(
         _ body: @escaping (IndexWriter, _ apply: (Operation) throws(ObjectError) -> Effects) throws(ObjectError) -> Void
@@ -18,6 +20,8 @@ final class Change: @unchecked Sendable {  // of its thread, or of who works on 
 
 /// Brings changes into the log and the index, in groups: one entry of the log for all that wait.
 final class Committer: @unchecked Sendable {  // `Gather` lets one thread in at a time
+    /// An entry is ended above so many bytes: a backend takes values of 8 MiB, and one change is bounded by the size of a PUT.
+    private static let entryBytes = 2 << 20
     private let gather = Gather<Change>(groupMax: 512)
     private let index: ObjectIndex
     private let log: QuorumLog
@@ -60,14 +64,15 @@ final class Committer: @unchecked Sendable {  // `Gather` lets one thread in at 
         if let failure = change.failure { throw failure }
     }
 
-    private func work(_ group: [Change]) {
+    /// Does what a group wants; also of one whose entries are several.
+    func work(_ group: [Change]) {
         do throws(ObjectError) {
             if let failure { throw failure }
             if !writes { try becomeWriter() }
-            try commit(group.filter { $0.failure == nil })
+            try commit(group)
         } catch {
             if case .damaged = error {} else { isWriting.store(false, ordering: .relaxed) }
-            for change in group where change.failure == nil { change.failure = error }
+            for change in group where change.failure == nil && !change.isDone { change.failure = error }
         }
     }
 
@@ -86,37 +91,39 @@ final class Committer: @unchecked Sendable {  // `Gather` lets one thread in at 
         isWriting.store(true, ordering: .relaxed)
     }
 
-    /// Who is refused falls out of the group, and the others are done again without it.
     private func commit(_ group: [Change]) throws(ObjectError) {
-        var group = group
-        while true {
-            let writer = index.writer
-            var operations: [Operation] = []
-            var size = 0
-            try translate { () throws(IndexError) in try writer.begin() }
-            var isClean = true
-            for change in group {
-                let before = operations.count
-                do throws(ObjectError) {
-                    try change.body(writer) { (operation) throws(ObjectError) in
-                        operations.append(operation)
-                        return try translate { () throws(IndexError) in try writer.apply(operation) }
-                    }
-                } catch {
-                    change.failure = error
-                    // What it had applied already is in the transaction.
-                    if operations.count > before { isClean = false }
+        var rest = group[...]
+        while !rest.isEmpty { rest = try commitFirst(rest) }
+    }
+
+    /// Makes one entry of the first changes; what is left to do. Who is refused falls out, and the others are done again without it.
+    private func commitFirst(_ group: ArraySlice<Change>) throws(ObjectError) -> ArraySlice<Change> {
+        let writer = index.writer
+        var operations: [Operation] = []
+        var size = 0
+        var taken: [Change] = []
+        try translate { () throws(IndexError) in try writer.begin() }
+        for change in group {
+            let before = operations.count
+            do throws(ObjectError) {
+                try change.body(writer) { (operation) throws(ObjectError) in
+                    operations.append(operation)
+                    return try translate { () throws(IndexError) in try writer.apply(operation) }
                 }
-                if !isClean { break }
-                for operation in operations[before...] { size += (try? operation.encodedCount()) ?? 0 }
-            }
-            guard isClean else {
+            } catch {
+                change.failure = error
+                if operations.count == before { continue }
+                // What it had applied already is in the transaction.
                 try translate { () throws(IndexError) in try writer.rollback() }
-                group.removeAll { $0.failure != nil }
-                continue
+                return group.filter { $0.failure == nil }[...]
             }
-            return try finish(operations, writer)
+            taken.append(change)
+            for operation in operations[before...] { size += (try? operation.encodedCount()) ?? 0 }
+            if size > Self.entryBytes { break }
         }
+        try finish(operations, writer)
+        for change in taken { change.isDone = true }
+        return group.filter { $0.failure == nil && !$0.isDone }[...]
     }
 
     private func finish(_ operations: [Operation], _ writer: IndexWriter) throws(ObjectError) {

@@ -10,15 +10,13 @@ struct StoreKeys: Sendable {
     let fingerprint: [UInt8]
     /// Decides where chunks are cut.
     let cutting: [UInt8]
-    /// Names the store to its backends without telling whose it is.
-    let name: [UInt8]
 
     /// The keys of the store of that name, of 32 secret bytes.
     init(secret: [UInt8], store: String) {
         let root = HKDF.sha256(secret: secret, info: Array("zero/stor/1/\(store)".utf8), length: 32)
         func key(_ purpose: String) -> [UInt8] { HKDF.sha256(secret: root, info: Array(purpose.utf8), length: 32) }
         (log, wrap, fingerprint) = (key("log"), key("wrap/1"), key("fingerprint"))
-        (cutting, name) = (key("cutting"), key("name"))
+        cutting = key("cutting")
     }
 
     /// The key of entries that a writer of this epoch seals; one height is written once in an epoch, so the height is the nonce.

@@ -97,7 +97,7 @@ extension ZeroStore: ObjectStore {
             throw .wrongKey(key)
         }
         return WrittenData(
-            size: found.version.size, segments: found.segments, chunks: [], stripes: [], packs: [],
+            size: found.version.size, segments: found.segments, chunks: [], stripes: [],
             customerKey: customerKey, pinned: [], pins: pins)
     }
 

@@ -21,7 +21,6 @@ public final class ZeroStore: Sendable {
     let keys: StoreKeys
     let backends: any Backends
     let settings: StoreSettings
-    private let url: String
 
     /// Opens the store that the settings describe, with its owner's 32 secret bytes; `index` is a file, or nil to keep the index in memory. The
     /// log is read before this returns, and from then on this is the writer.
@@ -32,17 +31,16 @@ public final class ZeroStore: Sendable {
         do { pool = try BackendPool() } catch { throw .unavailable("\(error)") }
         for backend in settings.backends {
             guard let address = BackendAddress(backend.address) else { continue }
-            pool.add(backend.number, address, password: nil)
+            pool.add(backend.number, address)
         }
         let index = try translate { () throws(IndexError) in try ObjectIndex(path: path) }
         try self.init(settings, pool, index, secret: secret, url: url)
         do throws(ObjectError) {
             try open()
         } catch {
-            guard case .damaged = error, let path else { throw error }
-            // The index does not fit the log: it is derived, so it is made anew.
-            ObjectIndex.remove(path)
-            throw .damaged("\(error); the index was removed, start again to derive it from the log")
+            guard case .damaged(let reason) = error, let path else { throw error }
+            // Not removed here: where it is the log that lost something, this is the last copy.
+            throw .damaged("\(reason); where the log is whole, move \(path) away and the index is derived anew")
         }
     }
 
@@ -50,7 +48,7 @@ public final class ZeroStore: Sendable {
     init(
         _ settings: StoreSettings, _ backends: any Backends, _ index: ObjectIndex, secret: [UInt8], url: String
     ) throws(ObjectError) {
-        (self.settings, self.backends, self.index, self.url) = (settings, backends, index, url)
+        (self.settings, self.backends, self.index) = (settings, backends, index)
         keys = StoreKeys(secret: secret, store: settings.store)
         let names = settings.backends.map { ($0.number, BackendAddress($0.address)?.namespace ?? "") }
         let quorum = LogQuorum(
@@ -145,9 +143,10 @@ public final class ZeroStore: Sendable {
         // A pin keeps a chunk's stripe, but not its place in the index, once the last object that names it is gone.
         let shared = try translate { () throws(IndexError) in try writer.view.chunks(data.pinned) }
         if shared.contains(where: { $0 == nil }) { throw .busy("data that was to be shared was deleted meanwhile") }
-        for stripe in data.stripes + data.packs.map(\.stripe) {
-            let known = try translate { () throws(IndexError) in try writer.view.stripe(stripe.id) }
-            if known == nil { _ = try apply(.stripeAdd(stripe)) }
+        for fresh in data.stripes {
+            fresh.offer()
+            let known = try translate { () throws(IndexError) in try writer.view.stripe(fresh.stripe.id) }
+            if known == nil { _ = try apply(.stripeAdd(fresh.stripe)) }
         }
         let manifest = Manifest(
             size: data.size, pieces: data.chunks.map { Manifest.Piece(id: $0.id, plainLength: $0.plainLength) },

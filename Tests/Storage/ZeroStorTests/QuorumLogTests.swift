@@ -90,6 +90,36 @@ import Testing
         #expect(writer.fillGaps(limit: 100) >= 0)
     }
 
+    /// One liar says that another one writes: it is outvoted.
+    @Test func aFalseFenceStopsNobody() throws {
+        let servers = FakeServers(4)
+        let writer = log(servers)
+        _ = try replayed(writer)
+        servers.change(2) { $0.fence = .max }
+        for number in 1...3 { try writer.append([UInt8(number)]) }
+        #expect(try replayed(log(servers)).count == 3)
+    }
+
+    /// An entry that may not have counted is handed out only once it does.
+    @Test func nobodyLearnsOfAnEntryThatDoesNotCount() throws {
+        let servers = FakeServers(4)
+        let first = log(servers)
+        _ = try replayed(first)
+        try first.append(Array("a".utf8))
+        servers.set(.away, 2, 3, 4)
+        #expect(throws: ObjectError.self) { try first.append(Array("b".utf8)) }
+        servers.set(.none, 2, 3, 4)
+        let second = log(servers)
+        servers.set(.full, 3, 4)
+        var found: [String] = []
+        #expect(throws: ObjectError.self) {
+            try second.takeOver(random: 2) { (entry) throws(ObjectError) in
+                found.append(String(decoding: entry.payload, as: UTF8.self))
+            }
+        }
+        #expect(found == ["a"])
+    }
+
     @Test func backendsThatMissedEntriesGetThem() throws {
         let servers = FakeServers(4)
         let writer = log(servers)

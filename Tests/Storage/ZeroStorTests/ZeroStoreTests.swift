@@ -182,11 +182,53 @@ import Testing
             writer.abandon()
         }
         _ = try store.delete("b", ObjectKey("o"), nil, owner: "anna", check: { (_) throws(ObjectError) in })
+        // A check that refuses comes after the data was written.
+        #expect(throws: ObjectError.conditionFailed("If-Match")) {
+            try store.put(
+                "b", ObjectKey("never"), try write(store, bytes(90_000, 8)), etag: "", attributes: [:],
+                check: { (_) throws(ObjectError) in throw .conditionFailed("If-Match") })
+        }
         for _ in 0..<6 { _ = try store.collect() }
+        #expect((1...8).flatMap { servers.names(UInt16($0), "s") }.isEmpty)
         #expect(
             try store.status().accounts.filter { ["chunks", "stripes", "rawBytes"].contains($0.name) }.map(\.value) == [
                 0, 0, 0,
             ])
+    }
+
+    /// Shards of what was deleted are not forgotten because their backend is away.
+    @Test func aBackendThatWasAwayGivesItsSpaceBackToo() throws {
+        let store = try open()
+        try bucket(store)
+        try put(store, "o", bytes(150_000, 3))
+        _ = try store.delete("b", ObjectKey("o"), nil, owner: "anna", check: { (_) throws(ObjectError) in })
+        servers.set(.away, 2)
+        for _ in 0..<3 { _ = try store.collect() }
+        #expect(!servers.names(2, "s").isEmpty)
+        servers.set(.none, 2)
+        for _ in 0..<3 { _ = try store.collect() }
+        #expect((1...8).flatMap { servers.names(UInt16($0), "s") }.isEmpty)
+        #expect(try store.status().accounts.first { $0.name == "stripes" }?.value == 0)
+    }
+
+    /// More than fits in one value of a backend is several entries; who is refused in between disturbs nobody.
+    @Test func aLargeGroupIsSeveralEntries() throws {
+        let store = try open()
+        try bucket(store)
+        let before = try store.status().height
+        let changes = (0..<8).map { number in
+            Change { (_, apply) throws(ObjectError) in
+                for part in 0..<3 {
+                    let name = "s\(number)-\(part)"
+                    _ = try apply(.bucketSetting(bucket: "b", name: name, value: [UInt8](repeating: 1, count: 1 << 20)))
+                }
+                if number == 3 { throw .refused("after it had begun") }
+            }
+        }
+        store.committer.work(changes)
+        #expect(changes.map { $0.failure == nil } == (0..<8).map { $0 != 3 })
+        #expect(try store.status().height == before + 7)
+        #expect(try store.bucket("b").settings.count == 21)
     }
 
     @Test func aCustomersKeyIsNeeded() throws {

@@ -16,7 +16,6 @@ final class BackendConnection {
 
     let number: UInt16
     let address: BackendAddress
-    private let password: [UInt8]?
     private(set) var descriptor: Int32 = -1
     private(set) var state = State.closed
     /// Sent or being sent; replies come in this order. Items of the connection's own setup have no request.
@@ -35,9 +34,7 @@ final class BackendConnection {
     /// When the oldest request that has no answer was given, monotonic nanoseconds; 0: none.
     private var silentSince: Int64 = 0
 
-    init(_ number: UInt16, _ address: BackendAddress, password: [UInt8]?) {
-        (self.number, self.address, self.password) = (number, address, password)
-    }
+    init(_ number: UInt16, _ address: BackendAddress) { (self.number, self.address) = (number, address) }
 
     /// Whether bytes wait to be sent.
     var wantsToWrite: Bool {
@@ -75,9 +72,7 @@ final class BackendConnection {
         parser = RESPParser()
         self.epoch = epoch
         var writer = RESPWriter(.two)
-        var select = [Array("SELECT".utf8), Array(address.namespace.utf8)]
-        if let password { select.append(password) }
-        writer.command(select)
+        writer.command([Array("SELECT".utf8), Array(address.namespace.utf8)])
         writer.command([Array("EPOCH".utf8), Array("\(epoch)".utf8)])
         waiting = [nil, nil]
         waitingStart = 0
@@ -205,7 +200,7 @@ final class BackendConnection {
         if let item {
             item.round.complete(item.index, .reply(value))
         } else if let failure = value.failure {
-            // No such namespace, a wrong password: nothing else will go well.
+            // No such namespace: nothing else will go well.
             fail("backend \(number) refused: \(failure.code) \(failure.message)", now: now)
         }
     }

@@ -11,7 +11,7 @@ final class BackendPool: Backends {
 
     private struct Inbox {
         var items: [BackendConnection.Item] = []
-        var added: [(UInt16, BackendAddress, [UInt8]?)] = []
+        var added: [(UInt16, BackendAddress)] = []
         var epoch: UInt64 = 0
         var hasEpoch = false
         var isStopping = false
@@ -26,8 +26,8 @@ final class BackendPool: Backends {
     }
 
     /// A backend to be reached under that number, instead of what was there before.
-    func add(_ number: UInt16, _ address: BackendAddress, password: [UInt8]?) {
-        inbox.withLock { $0.added.append((number, address, password)) }
+    func add(_ number: UInt16, _ address: BackendAddress) {
+        inbox.withLock { $0.added.append((number, address)) }
         wakeup.signal()
     }
 
@@ -103,9 +103,9 @@ final class BackendPool: Backends {
         }
 
         private func take(_ inbox: Inbox, _ now: Int64) {
-            for (number, address, password) in inbox.added {
+            for (number, address) in inbox.added {
                 connections[number]?.fail("the backend was replaced", now: now)
-                connections[number] = BackendConnection(number, address, password: password)
+                connections[number] = BackendConnection(number, address)
             }
             if inbox.hasEpoch {
                 epoch = inbox.epoch

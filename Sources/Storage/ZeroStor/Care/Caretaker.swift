@@ -36,9 +36,7 @@ public final class Caretaker: Sendable {
                 let collected = try store.collect()
                 if collected.gone > 0 { note("collected stripes=\(collected.gone)") }
                 if turn % 10 == 0 {
-                    let (report, last) = try store.scrub(after: cursor, limit: Self.scrubs) { leaves in
-                        leaves > 1 ? Int(truncatingIfNeeded: turn &* 0x9e37_79b9 >> 7) & Int.max % leaves : 0
-                    }
+                    let (report, last) = try store.scrub(after: cursor, limit: Self.scrubs)
                     cursor = last
                     if report.bad > 0 { note("scrub shards=\(report.shards) bad=\(report.bad)") }
                 }

@@ -78,9 +78,15 @@ extension ZeroStore {
         }
         let requests = names.keys.sorted().compactMap { backend in names[backend].map { Request.delete(backend, $0) } }
         let outcomes = backends.perform(requests, milliseconds: 10_000)
-        for (request, outcome) in zip(requests, outcomes) { health.note(request.backend, outcome) }
-        // A backend that is away keeps its shards; the sweep finds them when it is back.
-        let ids = dead.map(\.stripe.id)
+        // A stripe is gone when every backend that is still of the store has removed its shards; until then it is tried again.
+        let given = Set(layout.backends.filter { $0.state == .lost || $0.state == .removed }.map(\.number))
+        var silent = Set<UInt16>()
+        for (request, outcome) in zip(requests, outcomes) {
+            health.note(request.backend, outcome)
+            if outcome?.isDone != true, !given.contains(request.backend) { silent.insert(request.backend) }
+        }
+        let ids = dead.map(\.stripe).filter { silent.isDisjoint(with: $0.shards) }.map(\.id)
+        if ids.isEmpty { return 0 }
         try committer.commit { (writer, apply) throws(ObjectError) in
             var still: [StripeID] = []
             for id in ids {

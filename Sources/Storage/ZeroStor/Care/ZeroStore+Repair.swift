@@ -33,7 +33,8 @@ extension ZeroStore {
         report.stripes += 1
         report.shards += stripe.shards.count
         let states = Dictionary(layout.backends.map { ($0.number, $0.state) }, uniquingKeysWith: { first, _ in first })
-        var (shards, bad, silent) = stripeReader.verified(stripe)
+        let (found, bad, silent) = stripeReader.verified(stripe)
+        var shards = found
         report.bad += bad.count
         // What is silent may come back; it is made anew only where its backend is given up.
         let moving = stripe.shards.indices.filter { index in
@@ -46,7 +47,6 @@ extension ZeroStore {
             if !bad.isEmpty { try move(stripe, bad.map { ShardMove(index: $0, backend: Stripe.nowhere) }) }
             return
         }
-        silent.removeAll { moving.contains($0) }
         let missing = moving.filter { shards[$0] == nil }
         guard let rebuilt = StripeReader.rebuild(stripe, shards, missing, count: stripe.shardLength) else { return }
         for (index, shard) in zip(missing, rebuilt) { shards[index] = shard }
@@ -91,8 +91,11 @@ extension ZeroStore {
         }
     }
 
-    /// Has every backend prove one leaf of each of its shards of the next stripes; those that cannot are in the repair queue then.
-    public func scrub(after: StripeID?, limit: Int, leaf: (Int) -> Int) throws(ObjectError) -> (
+    /// Has every backend prove one leaf of each of its shards of the next stripes, which it cannot guess; those that cannot are in the repair
+    /// queue then.
+    public func scrub(
+        after: StripeID?, limit: Int, leaf: (Int) -> Int = { $0 > 1 ? Int.random(in: 0..<$0) : 0 }
+    ) throws(ObjectError) -> (
         report: CareReport, last: StripeID?
     ) {
         var report = CareReport()

@@ -75,12 +75,8 @@ extension StorCommand {
         let store = try open()
         var total = ZeroStore.CareReport()
         var cursor: StripeID?
-        var random = Random.bytes(8).reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         repeat {
-            let (report, last) = try store.scrub(after: cursor, limit: 64) { leaves in
-                random = random &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-                return leaves > 0 ? Int(random >> 33) % leaves : 0
-            }
+            let (report, last) = try store.scrub(after: cursor, limit: 64)
             total.stripes += report.stripes
             total.shards += report.shards
             total.bad += report.bad

@@ -28,8 +28,7 @@ final class DataWriter: ObjectWriter {
     private var flights: [StripeWriter.Flight] = []
     private var size: Int64 = 0
     private var chunks: [WrittenChunk] = []
-    private var stripes: [Stripe] = []
-    private var packs: [Pack] = []
+    private var stripes: [FreshStripe] = []
     private var pinned: [ChunkID] = []
     /// Chunks of this writer by fingerprint: what repeats within it is written once.
     private var own: [Digest: WrittenChunk] = [:]
@@ -113,7 +112,7 @@ final class DataWriter: ObjectWriter {
             }
             let small = SmallChunk(
                 id: id, sealed: sealed, plainLength: plain.count, codec: codec.rawValue, shared: shared)
-            packs.append(try packer.write(small, policy))
+            stripes.append(try packer.write(small, policy))
         } else {
             let buffer = stripeWriter.buffer(length: sealedLength, policy)
             ChunkSeal.seal(
@@ -147,7 +146,7 @@ final class DataWriter: ObjectWriter {
 
     private func settleFirst() throws(ObjectError) {
         let flight = flights.removeFirst()
-        stripes.append(try stripeWriter.settle(flight))
+        stripes.append(FreshStripe(try stripeWriter.settle(flight), stripeWriter))
     }
 
     func finish() throws(ObjectError) -> any StoredData {
@@ -156,17 +155,15 @@ final class DataWriter: ObjectWriter {
         while !flights.isEmpty { try settleFirst() }
         isFinished = true
         let data = WrittenData(
-            size: size, chunks: chunks, stripes: stripes, packs: packs, customerKey: customerKey, pinned: pinned,
-            pins: pins)
-        (stripes, packs, pinned) = ([], [], [])
+            size: size, chunks: chunks, stripes: stripes, customerKey: customerKey, pinned: pinned, pins: pins)
+        (stripes, pinned) = ([], [])
         return data
     }
 
     func abandon() {
         isFinished = true
-        for flight in flights { pins.end(flight.id) }
-        for stripe in stripes { pins.end(stripe.id) }
+        for flight in flights { stripeWriter.giveUp(flight) }
         pins.unpin(pinned)
-        (flights, stripes, packs, pinned) = ([], [], [], [])
+        (flights, stripes, pinned) = ([], [], [])
     }
 }

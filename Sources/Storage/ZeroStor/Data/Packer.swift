@@ -10,7 +10,7 @@ final class SmallChunk: @unchecked Sendable {  // of its thread, or of who works
     let plainLength: Int
     let codec: UInt8
     let shared: SharedChunk?
-    var result: Result<Pack, ObjectError>?
+    var result: Result<FreshStripe, ObjectError>?
 
     init(id: ChunkID, sealed: [UInt8], plainLength: Int, codec: UInt8, shared: SharedChunk?) {
         (self.id, self.sealed, self.plainLength, self.codec, self.shared) = (id, sealed, plainLength, codec, shared)
@@ -28,7 +28,7 @@ final class Packer: Sendable {
     }
 
     /// Makes a chunk durable, in a stripe with others.
-    func write(_ chunk: SmallChunk, _ policy: Policy) throws(ObjectError) -> Pack {
+    func write(_ chunk: SmallChunk, _ policy: Policy) throws(ObjectError) -> FreshStripe {
         gather.submit(chunk) { self.pack($0, policy) }
         guard let result = chunk.result else { throw .unavailable("the pack was not written") }
         return try result.get()
@@ -44,7 +44,7 @@ final class Packer: Sendable {
                 return length == 0 || length + chunk.sealed.count <= policy.packSize
             }
             rest = rest.dropFirst(members.count)
-            let result: Result<Pack, ObjectError>
+            let result: Result<FreshStripe, ObjectError>
             do throws(ObjectError) { result = .success(try write(Array(members), policy)) } catch {
                 result = .failure(error)
             }
@@ -52,7 +52,7 @@ final class Packer: Sendable {
         }
     }
 
-    private func write(_ members: [SmallChunk], _ policy: Policy) throws(ObjectError) -> Pack {
+    private func write(_ members: [SmallChunk], _ policy: Policy) throws(ObjectError) -> FreshStripe {
         let length = members.reduce(0) { $0 + $1.sealed.count }
         let buffer = stripes.buffer(length: length, policy)
         var chunks: [Chunk] = []
@@ -71,6 +71,6 @@ final class Packer: Sendable {
         let id = nextID()
         let flight = try stripes.start(
             StripeID(epoch: id.epoch, counter: id.counter), buffer, length: length, chunks: chunks, policy)
-        return Pack(try stripes.settle(flight), stripes.pins)
+        return FreshStripe(try stripes.settle(flight), stripes)
     }
 }

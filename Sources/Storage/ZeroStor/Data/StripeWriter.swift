@@ -149,7 +149,8 @@ final class StripeWriter: Sendable {
         }
         let done = shards.count(where: { $0 != nil })
         guard done >= enough else {
-            pins.end(flight.id)
+            giveUp(flight)
+            remove(flight.id, shards.map { $0 ?? Stripe.nowhere })
             if problem.hasPrefix("FENCED") {
                 wasFenced()
                 throw .notWriter("another gateway took over")
@@ -161,5 +162,17 @@ final class StripeWriter: Sendable {
             id: flight.id, k: flight.policy.k, m: flight.policy.m, length: flight.shape.length,
             shardLength: flight.shape.shardLength, created: Clock.wallMilliseconds(),
             shards: shards.map { $0 ?? Stripe.nowhere }, roots: flight.roots, chunks: flight.chunks)
+    }
+
+    /// Removes what was sent of a stripe that nothing will be made of.
+    func giveUp(_ flight: Flight) {
+        remove(flight.id, flight.shards.map { $0 ?? Stripe.nowhere })
+        pins.end(flight.id)
+    }
+
+    /// Asks for the removal of shards and does not wait: connections keep their order, so it comes after what is still on its way.
+    func remove(_ id: StripeID, _ shards: [UInt16]) {
+        _ = backends.start(
+            shards.indices.filter { shards[$0] != Stripe.nowhere }.map { .delete(shards[$0], [Self.name(id, $0)]) })
     }
 }

@@ -1,7 +1,6 @@
 internal import Crypto
 internal import ObjectIndex
 internal import Objects
-internal import Synchronization
 
 /// A chunk of data that was written: new in a stripe, or one that was there already.
 struct WrittenChunk: Sendable {
@@ -17,10 +16,8 @@ final class WrittenData: StoredData {
     let segments: [Segment]
     /// New data; empty in a copy.
     let chunks: [WrittenChunk]
-    /// Stripes that no entry of the log knows yet.
-    let stripes: [Stripe]
-    /// Packs that hold chunks of this; several pieces of data share one, the first that is committed brings it in.
-    let packs: [Pack]
+    /// Stripes with these chunks that were no part of the log when they were written.
+    let stripes: [FreshStripe]
     let manifestKey: [UInt8]
     let customerKey: [UInt8]?
     /// Chunks of others that this shares.
@@ -28,18 +25,15 @@ final class WrittenData: StoredData {
     private let pins: Pins
 
     init(
-        size: Int64, segments: [Segment] = [], chunks: [WrittenChunk], stripes: [Stripe], packs: [Pack],
+        size: Int64, segments: [Segment] = [], chunks: [WrittenChunk], stripes: [FreshStripe],
         customerKey: [UInt8]?, pinned: [ChunkID], pins: Pins
     ) {
-        (self.size, self.segments, self.chunks, self.stripes, self.packs) = (size, segments, chunks, stripes, packs)
+        (self.size, self.segments, self.chunks, self.stripes) = (size, segments, chunks, stripes)
         (self.customerKey, self.pinned, self.pins) = (customerKey, pinned, pins)
         manifestKey = Random.bytes(32)
     }
 
-    deinit {
-        pins.unpin(pinned)
-        for stripe in stripes { pins.end(stripe.id) }
-    }
+    deinit { pins.unpin(pinned) }
 
     /// The manifest's chunk keys under its own key, which seals nothing else.
     var sealedKeys: [UInt8] {
@@ -56,13 +50,4 @@ final class WrittenData: StoredData {
         else { return nil }
         return manifest.pieces.indices.map { Array(keys[$0 * 32..<$0 * 32 + 32]) }
     }
-}
-
-/// A stripe of small chunks of several pieces of data; the first of them that is committed brings it into the log.
-final class Pack: Sendable {
-    let stripe: Stripe
-    private let pins: Pins
-
-    init(_ stripe: Stripe, _ pins: Pins) { (self.stripe, self.pins) = (stripe, pins) }
-    deinit { pins.end(stripe.id) }
 }

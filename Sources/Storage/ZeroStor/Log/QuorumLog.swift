@@ -91,8 +91,8 @@ final class QuorumLog {
         guard top >= height else {
             throw .unavailable("the log ends at \(top), and \(height) is known: too few backends have the rest")
         }
+        if top == height { try settleKnown(candidates) }
         try replay(to: top, last: candidates, entry)
-        try settleLast()
     }
 
     private func namespace(_ member: UInt16) -> [UInt8] { Array((quorum.namespaces[member] ?? "").utf8) }
@@ -114,10 +114,19 @@ final class QuorumLog {
                 epoch = next
                 isFenced = false
                 backends.setEpoch(next)
+                fenceOthers(next)
                 return
             }
         }
         throw .notWriter("the backends of the log refuse a new epoch: another gateway takes over")
+    }
+
+    /// Backends without the log hold shards: a former writer is to leave them alone too. Those that are away are not waited for.
+    private func fenceOthers(_ epoch: UInt64) {
+        let others = quorum.namespaces.keys.filter { !quorum.members.contains($0) }.sorted()
+        _ = backends.perform(
+            others.map { Request($0, [Array("NSFENCE".utf8), namespace($0), Array("\(epoch)".utf8)]) },
+            milliseconds: 1000)
     }
 
     /// The highest entry that anybody has, and what was found at its height.
@@ -166,6 +175,8 @@ final class QuorumLog {
                     throw .damaged(
                         "entry \(next) of the log is on no backend that answers, or does not fit the one before")
                 }
+                // The last one may not have counted: it is made to before anybody learns of it.
+                if next == top { try write(found) }
                 try entry(found)
                 (height, hash) = (next, found.hash)
             }
@@ -190,11 +201,11 @@ final class QuorumLog {
         return found
     }
 
-    /// Writes the last entry again, as it is not known whether it counted.
-    private func settleLast() throws(ObjectError) {
+    /// Writes the last entry again where it is one that is known already.
+    private func settleKnown(_ candidates: [LogEntry]) throws(ObjectError) {
         guard height > 0 else { return }
-        guard let entry = try entries(at: height).first(where: { $0.hash == hash }) else {
-            throw .damaged("entry \(height) of the log is not there any more")
+        guard let entry = candidates.first, entry.hash == hash else {
+            throw .damaged("entry \(height) of the log is another one than is known here")
         }
         try write(entry)
     }
@@ -233,12 +244,11 @@ final class QuorumLog {
                 continue
             }
             gaps[member, default: []].insert(entry.height)
-            let problem = outcome?.problem ?? "backend \(member) is late"
-            problems.append(problem)
-            if problem.hasPrefix("FENCED") { isFenced = true }
+            problems.append(outcome?.problem ?? "backend \(member) is late")
         }
-        if isFenced { throw .notWriter("another gateway took over") }
         guard done >= needed else {
+            // Where so many took it, who says that another one writes lies: there would be too few left for it.
+            if problems.contains(where: { $0.hasPrefix("FENCED") }) { throw .notWriter("another gateway took over") }
             throw .unavailable(
                 "\(done) of \(needed) backends of the log took entry \(entry.height): \(problems.joined(separator: "; "))"
             )
