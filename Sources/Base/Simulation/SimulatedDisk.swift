@@ -236,7 +236,8 @@ public final class SimulatedDisk: Disk {
             var image = files[index].durable
             if image == nil, random.chance(50) { image = [] }
             guard var bytes = image else {
-                files[index].isRemoved = true
+                // Neither its name nor its bytes reached the medium.
+                (files[index].isRemoved, files[index].current, files[index].changes) = (true, [], [])
                 continue
             }
             let keepsOrder = random.chance(40)
@@ -300,10 +301,12 @@ public final class SimulatedDisk: Disk {
     /// Whether some bytes stand anywhere on the medium, files that were removed without being overwritten included.
     public func holdsAnywhere(_ wanted: [UInt8]) -> Bool { holder(of: wanted) != nil }
 
-    /// The name of a file, which may have been removed, that holds some bytes anywhere on the medium.
-    public func holder(of wanted: [UInt8]) -> String? {
+    /// The name of a file, which may have been removed, that holds some bytes anywhere on the medium; with `onlyRemoved`
+    /// one that was.
+    public func holder(of wanted: [UInt8], onlyRemoved: Bool = false) -> String? {
         guard let first = wanted.first else { return "" }
         let found = files.first { file in
+            if onlyRemoved, !file.isRemoved { return false }
             for image in [file.durable ?? file.lastDurable, file.current] where image.count >= wanted.count {
                 for at in 0...(image.count - wanted.count) where image[at] == first {
                     if image[at..<at + wanted.count].elementsEqual(wanted) { return true }

@@ -207,6 +207,12 @@ public struct LogEngine: ~Copyable {
     /// Whether this turn wrote something.
     public var turnHasWrites: Bool { nextSequence != turnFirst || turnFailure != nil }
 
+    /// Bytes of this turn's records.
+    public var turnBytes: UInt64 {
+        let written = segments.isEmpty ? 0 : segments[active].length
+        return UInt64(pendingCount) + (written > turnLength ? written - turnLength : 0)
+    }
+
     /// The first sequence number that a reader may not be told of yet: of this turn, or what replicas lack.
     public var turnFirstSequence: UInt64 { confirmedSequence < turnFirst ? confirmedSequence + 1 : turnFirst }
 

@@ -21,7 +21,6 @@ extension Run {
         noteProgress(engine)
         let done = engine.compactionInformation().statistics
         if done.copiedBytes > 0, faults.rots { copiesDamage = true }
-        if done.removedSegments > 0 { hasRemoved = true }
         return isMore
     }
 

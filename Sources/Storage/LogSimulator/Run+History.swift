@@ -24,7 +24,7 @@ extension Run {
             let isLetGo =
                 rank == 0
                 ? namespace.mayBeForgotten(number)
-                : namespace.mayBeGone(version, newer: versions[rank - 1], rank: rank, now: now)
+                : namespace.mayBeGone(version, newer: versions[rank - 1], rank: rank, now: latest)
             if found == nil, isLetGo { break }
             guard let found, found.sequence == version.sequence, found.isTombstone == (version.value == nil),
                 found.valueLength == version.value?.count ?? 0, found.time <= time, found.time >= version.time

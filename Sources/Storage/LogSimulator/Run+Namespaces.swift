@@ -98,11 +98,12 @@ extension Run {
         }
     }
 
-    /// Its values have to be nowhere once that is done. Those that are long enough not to be there by chance.
+    /// Its values have to be nowhere once that is done: those that are long enough not to be there by chance, and not in a
+    /// file that was removed before this was asked.
     private func noteWipe(_ namespace: ModelNamespace) {
-        guard !faults.lies, !faults.rots, !faults.fails, !hasRemoved else { return }
+        guard !faults.lies, !faults.rots, !faults.fails else { return }
         let values = namespace.numbers.flatMap { namespace[$0].versions.compactMap(\.value) }
-        wipes += values.filter { $0.count >= 24 }.prefix(4)
+        wipes += values.lazy.filter { $0.count >= 24 && self.disk.holder(of: $0, onlyRemoved: true) == nil }.prefix(4)
     }
 
     private func mode() -> UInt8 {

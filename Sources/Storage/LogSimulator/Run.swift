@@ -48,8 +48,8 @@ final class Run {
     var isCompacting = false
     /// A compaction may have copied damaged values, so that damage is where nothing was damaged.
     var copiesDamage = false
-    /// Compaction removed segments in this run; what they held is nobody's to overwrite.
-    var hasRemoved = false
+    /// The latest time that the engine was told: what it let go then stays gone when the clock goes back.
+    var latest: UInt64 = 0
     /// Values of namespaces that ended and were to be overwritten.
     var wipes: [[UInt8]] = []
     /// A walk through a namespace that goes on over several turns.
@@ -119,9 +119,6 @@ final class Run {
         try live(isLast: true)
     }
 
-    /// How many segments are on the disk, whether they count or not.
-    private var segmentFiles: Int { ((try? disk.list()) ?? []).count { $0.hasSuffix(".segment") } }
-
     /// One process, from its start to its end.
     private func live(isLast: Bool = false) throws(Stop) {
         counts.opens += 1
@@ -134,14 +131,10 @@ final class Run {
         disk.liesAboutReserve = faults.isSmall && random.chance(60)
         ownTimes.insert(now)
         say("open")
-        let before = segmentFiles
         var engine: LogEngine
         do throws(LogError) { engine = try LogEngine.open(disk: disk, options: options, time: now) } catch {
-            // It may have removed what a run of compaction had replaced.
-            hasRemoved = true
             throw refusalOfOpen(error)
         }
-        if segmentFiles < before { hasRemoved = true }
         try recovered(&engine)
         wasClosed = false
         if isLast {
@@ -194,6 +187,7 @@ final class Run {
     func clock() -> UInt64 {
         now += UInt64(random.below(1000))
         if random.chance(2) { now -= 1_000_000_000 }
+        latest = max(latest, now)
         return now
     }
 

@@ -13,6 +13,8 @@ struct Counters {
     /// The longest time between two looks at the clients.
     var turnNanosecondsMax: UInt64 = 0
     var syncs: UInt64 = 0
+    /// Turns whose sync was left to the thread because others would have felt it.
+    var syncsDeferred: UInt64 = 0
     var syncNanoseconds: UInt64 = 0
     var syncNanosecondsMax: UInt64 = 0
     var hits: UInt64 = 0

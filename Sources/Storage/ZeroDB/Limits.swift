@@ -37,6 +37,10 @@ enum Limits {
     static let quantumCost = 250_000
     /// A turn while several namespaces have connections: who comes waits for the rest of it at most.
     static let turnCost = 250_000
+    /// Such a turn where syncs take long: so much may share one.
+    static let turnCostShared = 2_000_000
+    /// Bytes of a turn whose sync would be felt by other namespaces: the thread does it.
+    static let deferredSyncBytes = 256 << 10
     /// Turns without a namespace after which it is served before those who are always there.
     static let rareTurns: UInt64 = 2
     /// What commands that are interrupted get of a turn while one namespace has all connections.

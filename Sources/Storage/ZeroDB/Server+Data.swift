@@ -20,7 +20,7 @@ extension Server {
                 return
             }
             counters.hits += 1
-            if entry.sequence >= engine.turnFirstSequence { markUncertain(connection) }
+            if entry.sequence >= firstUncertain { markUncertain(connection) }
             let before = connection.pointee.outputEnd
             connection.pointee.put(UInt8(ascii: "$"), UInt64(entry.valueLength))
             connection.pointee.reserveOutput(entry.valueLength + 2)
@@ -39,7 +39,7 @@ extension Server {
     /// That a key is not there may be because of a write that can still fail.
     @inline(__always)
     private func missed(_ connection: UnsafeMutablePointer<Connection>) {
-        if engine.turnHasWrites { markUncertain(connection) }
+        if hasUncertain { markUncertain(connection) }
     }
 
     /// `SET key value [IFABSENT | NX | XX | IFSEQ n] [EPOCH e] [RETURN SEQ]`
@@ -113,7 +113,7 @@ extension Server {
                 connection.pointee.null()
                 return
             }
-            if entry.sequence >= engine.turnFirstSequence { markUncertain(connection) }
+            if entry.sequence >= firstUncertain { markUncertain(connection) }
             connection.pointee.integer(UInt64(entry.valueLength))
         } catch { fail(connection, error) }
     }
@@ -122,7 +122,7 @@ extension Server {
     mutating func keySequence(_ connection: UnsafeMutablePointer<Connection>) {
         do throws(LogError) {
             let sequence = try engine.version(connection.pointee.namespace, arguments[1].bytes)
-            if sequence >= engine.turnFirstSequence { markUncertain(connection) }
+            if sequence >= firstUncertain { markUncertain(connection) }
             connection.pointee.integer(sequence)
         } catch { fail(connection, error) }
     }
@@ -135,7 +135,7 @@ extension Server {
                 connection.pointee.null()
                 return
             }
-            if entry.sequence >= engine.turnFirstSequence { markUncertain(connection) }
+            if entry.sequence >= firstUncertain { markUncertain(connection) }
             let before = connection.pointee.outputEnd
             connection.pointee.array(2)
             connection.pointee.integer(entry.sequence)
@@ -208,7 +208,7 @@ extension Server {
             missed(connection)
             return false
         }
-        if entry.sequence >= engine.turnFirstSequence { markUncertain(connection) }
+        if entry.sequence >= firstUncertain { markUncertain(connection) }
         return true
     }
 

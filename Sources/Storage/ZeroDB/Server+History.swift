@@ -69,7 +69,7 @@ extension Server {
                 noteVersion(connection, next)
                 try put(connection, version: next, of: arguments[1])
             } else {
-                if engine.turnHasWrites { markUncertain(connection) }
+                if hasUncertain { markUncertain(connection) }
                 counters.misses += 1
                 connection.pointee.null()
             }
@@ -122,7 +122,7 @@ extension Server {
         do throws(LogError) {
             let version = try engine.version(connection.pointee.namespace, arguments[1].bytes, before: nil)
             guard let version, !version.isTombstone else {
-                if engine.turnHasWrites { markUncertain(connection) }
+                if hasUncertain { markUncertain(connection) }
                 connection.pointee.null()
                 return
             }
@@ -136,11 +136,11 @@ extension Server {
         let start = connection.pointee.outputEnd
         do throws(LogError) {
             guard let entry = try engine.find(connection.pointee.namespace, arguments[1].bytes) else {
-                if engine.turnHasWrites { markUncertain(connection) }
+                if hasUncertain { markUncertain(connection) }
                 connection.pointee.null()
                 return
             }
-            if entry.sequence >= engine.turnFirstSequence { markUncertain(connection) }
+            if entry.sequence >= firstUncertain { markUncertain(connection) }
             // The value is read to behind the replies, and left there.
             connection.pointee.reserveOutput(entry.valueLength + 16)
             try engine.read(
@@ -179,11 +179,11 @@ extension Server {
     }
 
     private func noteVersion(_ connection: UnsafeMutablePointer<Connection>, _ version: Version) {
-        if version.sequence >= engine.turnFirstSequence { markUncertain(connection) }
+        if version.sequence >= firstUncertain { markUncertain(connection) }
     }
 
     mutating func answerMissing(_ connection: UnsafeMutablePointer<Connection>, _ text: String) {
-        if engine.turnHasWrites { markUncertain(connection) }
+        if hasUncertain { markUncertain(connection) }
         fail(connection, text)
     }
 

@@ -68,7 +68,7 @@ extension Server {
         }
         long.body.exchange(connection)
         // A place in the body is none in the output.
-        if isCertain, connection.pointee.uncertain >= 0 || engine.turnHasWrites {
+        if isCertain, connection.pointee.uncertain >= 0 || hasUncertain {
             connection.pointee.uncertain = -1
             markUncertain(connection)
         }

@@ -39,12 +39,12 @@ extension Server {
     ) throws(LogError) -> Int? {
         guard let entry = try engine.find(connection.pointee.namespace, key.bytes) else {
             counters.misses += 1
-            if engine.turnHasWrites { markUncertain(connection) }
+            if hasUncertain { markUncertain(connection) }
             connection.pointee.null()
             return nil
         }
         counters.hits += 1
-        if entry.sequence >= engine.turnFirstSequence { markUncertain(connection) }
+        if entry.sequence >= firstUncertain { markUncertain(connection) }
         connection.pointee.reserveOutput(Self.valueOffset + entry.valueLength + Self.valueOffset)
         let target = connection.pointee.output + connection.pointee.outputEnd + Self.valueOffset
         try engine.read(entry, connection.pointee.namespace, key.bytes, into: target)

@@ -151,7 +151,9 @@ extension Server {
     mutating func schedule() {
         if !sleepers.isEmpty { wake() }
         // Alone, a namespace may make a turn longer: more writes share a sync. A sync that takes long may be shared by more.
-        var work = tenantsConnected > 1 ? max(Limits.turnCost, Int(lastSyncTook)) : Limits.turnCostAlone
+        var work =
+            tenantsConnected > 1
+            ? max(Limits.turnCost, min(Int(lastSyncTook), Limits.turnCostShared)) : Limits.turnCostAlone
         longSpent = 0
         // Commands with much to do are interrupted for those who come, who have to be looked at for that.
         let longMax = tenantsConnected > 1 ? Int(Limits.sliceNanoseconds) : Limits.longCostAlone

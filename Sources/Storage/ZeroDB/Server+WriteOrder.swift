@@ -10,7 +10,7 @@ extension Server {
                 answerMissing(connection, "ERR Key not found")
                 return
             }
-            if entry.sequence >= engine.turnFirstSequence { markUncertain(connection) }
+            if entry.sequence >= firstUncertain { markUncertain(connection) }
             connection.pointee.bulk(Self.writeCursor(entry.sequence))
         } catch { fail(connection, error) }
     }

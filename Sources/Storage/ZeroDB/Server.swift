@@ -79,6 +79,8 @@ struct Server: ~Copyable {
     /// When the next background sync has to begin.
     var syncDueAt = UInt64.max
     var lastSyncTook: UInt64 = 0
+    /// Replies that wait for a sync beside the loop.
+    var unsynced = UnsyncedReplies()
     var observers = Observers()
     var isObserved = false
     /// What the last command cost beside its bytes, where that is much.
@@ -283,6 +285,7 @@ struct Server: ~Copyable {
             flushTouched(where: .certain)
             commit()
         }
+        if !unsynced.isEmpty { holdUnsynced() }
         holdUncertain()
         flushTouched(where: .all)
         touched.removeAll(keepingCapacity: true)
@@ -328,6 +331,11 @@ struct Server: ~Copyable {
                 }
                 holdUncertain()
                 flushTouched(where: .relaxed)
+            }
+            if defersSync {
+                try engine.commit(sync: false)
+                deferSync()
+                return
             }
             let begun = Clock.monotonicNanoseconds()
             try engine.commit(sync: true)
@@ -422,6 +430,8 @@ struct Server: ~Copyable {
         }
         noticeEvents()
         guard engine.readOnlyReason == nil else { return }
+        // The end of a segment or a mark may have synced what somebody waits for.
+        releaseSynced()
         backgroundSync()
         if engine.needsMark, monotonic &- lastWrite > markDelay {
             do throws(LogError) { try engine.mark(time: now) } catch {
@@ -447,7 +457,7 @@ struct Server: ~Copyable {
             engine.writtenBytes &- syncedBytes
             >= (engine.roomInSegment < Limits.unsyncedBytes ? Limits.unsyncedBytes / 8 : Limits.unsyncedBytes)
         guard syncingSequence == nil, engine.isDirty, !engine.turnHasWrites,
-            isMuch || monotonic >= syncDueAt || monotonic &- lastSync >= Limits.lazySyncNanoseconds
+            isMuch || !unsynced.isEmpty || monotonic >= syncDueAt || monotonic &- lastSync >= Limits.lazySyncNanoseconds
         else { return }
         guard let wanted = engine.backgroundSync, let syncer,
             zg_db_syncer_submit(syncer, disk.descriptor(wanted.file)) == 0
@@ -463,7 +473,13 @@ struct Server: ~Copyable {
         counters.syncs += 1
         counters.syncNanoseconds += monotonic &- lastSync
         counters.syncNanosecondsMax = max(counters.syncNanosecondsMax, monotonic &- lastSync)
-        if result == 0 { engine.noteSynced(sequence) } else { engine.noteSyncFailed(.failed(-result)) }
+        if result == 0 {
+            engine.noteSynced(sequence)
+            releaseSynced()
+        } else {
+            engine.noteSyncFailed(.failed(-result))
+            refuseUnsynced()
+        }
     }
 
     /// Nobody waits any more and everything is on stable storage: the rest only makes the next start quick.
@@ -479,7 +495,13 @@ struct Server: ~Copyable {
         EventLog.info("stopping")
         hook("closing")
         operations.metrics?.stop()
-        do throws(LogError) { try engine.close(time: now) } catch { EventLog.error("close_failed", "error=\(error)") }
+        do throws(LogError) {
+            try engine.close(time: now)
+            releaseSynced()
+        } catch {
+            EventLog.error("close_failed", "error=\(error)")
+            refuseUnsynced()
+        }
         drainReplicas()
         dropFollowers()
         for listener in listeners where listener.isOpen {

@@ -59,6 +59,7 @@ extension Server {
         page.add("hits_total", .counter, counters.hits)
         page.add("misses_total", .counter, counters.misses)
         page.add("throttled_total", .counter, counters.throttled)
+        page.add("syncs_deferred_total", .counter, counters.syncsDeferred)
         let used = Command.allCases.map { ("\($0.name)", counters.commands[Int($0.rawValue)]) }.filter { $0.1 > 0 }
         page.add("commands_total", .counter, by: "command", used)
     }
