@@ -9,7 +9,7 @@ import tempfile
 import time
 
 import pytest
-from zero_db_server import Server
+from zero_db_server import Server, call
 
 BIN = pathlib.Path(os.environ.get("ZERO_BIN", pathlib.Path(__file__).parents[2] / "build/debug"))
 
@@ -184,3 +184,29 @@ def test_a_put_that_is_killed_leaves_nothing_half(store):
             process.wait()
             process.stdin.close()
         same(store, values)
+
+
+def test_an_empty_machine_begins_with_a_snapshot(store):
+    store("create")
+    values = fill(store)
+    first = json.loads(store("snapshot", "-o", "json"))
+    assert first["trimmed"] == 0 and first["height"] > 5
+    later = {"b/later": blob(9, 9000)}
+    store("put", "b/later", "-", input=later["b/later"])
+    second = json.loads(store("snapshot", "-o", "json"))
+    assert second["trimmed"] == first["height"]
+
+    # The beginning of the log is gone from the backends that keep it, and nobody needs it: not who has an index, and not who has none.
+    kept = []
+    for backend in store.backends:
+        link = backend.connect()
+        call(link, "SELECT", "store")
+        kept.append([call(link, "EXISTS", b"L" + height.to_bytes(8, "big")) for height in range(1, second["height"] + 1)])
+    assert all(row[: first["height"]] == [b":0"] * first["height"] for row in kept)
+    assert sum(b":1" in row for row in kept) >= 4
+    same(store, values | later)
+    subprocess.run(["rm", "-rf", store.folder / "state"], check=True)
+    store.backends[5].end(signal.SIGKILL)
+    same(store, values | later)
+    store("put", "b/last", "-", input=b"1")
+    assert store("get", "b/last", "-") == "1"

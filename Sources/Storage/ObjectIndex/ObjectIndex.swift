@@ -108,6 +108,19 @@ public final class ObjectIndex: Sendable {
         try connection.run("VACUUM INTO ?", .text(path))
     }
 
+    /// Where a copy stands that `snapshot` made.
+    public static func position(ofCopy path: String) throws(IndexError) -> IndexPosition {
+        try IndexView(Connection(IndexFile(path), write: false)).position()
+    }
+
+    /// Bytes of the index.
+    public func fileBytes() throws(IndexError) -> Int64 {
+        try withReader { (view) throws(IndexError) in
+            let pages = try view.connection.first("PRAGMA page_count") { $0.int(0) } ?? 0
+            return try pages * (view.connection.first("PRAGMA page_size") { $0.int(0) } ?? 0)
+        }
+    }
+
     private static func prepare(_ connection: Connection, _ settings: Settings) throws(IndexError) {
         try connection.execute(
             """

@@ -149,6 +149,12 @@ final class Committer: @unchecked Sendable {  // `Gather` lets one thread in at 
         gather.submit(change, work)
     }
 
+    /// Entries up to a height are removed from the log's backends.
+    func forgetGaps(upTo height: UInt64) {
+        let change = Change { [log] _, _ in log.forgetGaps(upTo: height) }
+        gather.submit(change, work)
+    }
+
     private static func random() -> UInt64 { Random.bytes(8).reduce(0) { $0 << 8 | UInt64($1) } }
 }
 

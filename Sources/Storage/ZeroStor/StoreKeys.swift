@@ -4,6 +4,8 @@ internal import Crypto
 struct StoreKeys: Sendable {
     /// Seals the entries of the log; a key for each epoch derives from it.
     let log: [UInt8]
+    /// Seals the record of the last copy of the index.
+    let snapshot: [UInt8]
     /// Wraps the keys of manifests.
     let wrap: [UInt8]
     /// Makes fingerprints of chunks.
@@ -16,7 +18,7 @@ struct StoreKeys: Sendable {
         let root = HKDF.sha256(secret: secret, info: Array("zero/stor/1/\(store)".utf8), length: 32)
         func key(_ purpose: String) -> [UInt8] { HKDF.sha256(secret: root, info: Array(purpose.utf8), length: 32) }
         (log, wrap, fingerprint) = (key("log"), key("wrap/1"), key("fingerprint"))
-        cutting = key("cutting")
+        (cutting, snapshot) = (key("cutting"), key("snapshot"))
     }
 
     /// The key of entries that a writer of this epoch seals; one height is written once in an epoch, so the height is the nonce.

@@ -33,6 +33,14 @@ public struct StoreSettings: Sendable {
     /// A backend that is silent for so long is lost, and repair begins; seconds.
     public var lostAfter = 900
 
+    /// The backends that keep the log, and what may happen to them.
+    var quorum: LogQuorum {
+        let names = backends.map { ($0.number, BackendAddress($0.address)?.namespace ?? "") }
+        return LogQuorum(
+            members: logMembers, namespaces: Dictionary(names, uniquingKeysWith: { first, _ in first }),
+            unreachable: logUnreachable, lying: logLying)
+    }
+
     /// Reads the file's text.
     public init(_ text: String) throws(StoreSettingsError) {
         var explicitLog = false
@@ -70,7 +78,6 @@ public struct StoreSettings: Sendable {
     private mutating func finish(_ explicitLog: Bool) throws(StoreSettingsError) {
         guard !backends.isEmpty else { throw StoreSettingsError(description: "no backend is named") }
         if !explicitLog { chooseLogMembers() }
-        let quorum = LogQuorum(members: logMembers, namespaces: [:], unreachable: logUnreachable, lying: logLying)
         guard quorum.isSound else {
             throw StoreSettingsError(
                 description:

@@ -21,6 +21,9 @@ public final class ZeroStore: Sendable {
     let keys: StoreKeys
     let backends: any Backends
     let settings: StoreSettings
+    let quorum: LogQuorum
+    /// The index's file; nil: in memory.
+    let indexPath: String?
 
     /// Opens the store that the settings describe, with its owner's 32 secret bytes; `index` is a file, or nil to keep the index in memory. The
     /// log is read before this returns, and from then on this is the writer.
@@ -33,8 +36,8 @@ public final class ZeroStore: Sendable {
             guard let address = BackendAddress(backend.address) else { continue }
             pool.add(backend.number, address)
         }
-        let index = try translate { () throws(IndexError) in try ObjectIndex(path: path) }
-        try self.init(settings, pool, index, secret: secret, url: url)
+        let index = try Self.index(settings, pool, StoreKeys(secret: secret, store: settings.store), path)
+        try self.init(settings, pool, index, path: path, secret: secret, url: url)
         do throws(ObjectError) {
             try open()
         } catch {
@@ -46,14 +49,12 @@ public final class ZeroStore: Sendable {
 
     /// A store over backends of any kind; `open` makes it the writer.
     init(
-        _ settings: StoreSettings, _ backends: any Backends, _ index: ObjectIndex, secret: [UInt8], url: String
+        _ settings: StoreSettings, _ backends: any Backends, _ index: ObjectIndex, path: String? = nil, secret: [UInt8],
+        url: String
     ) throws(ObjectError) {
-        (self.settings, self.backends, self.index) = (settings, backends, index)
+        (self.settings, self.backends, self.index, indexPath) = (settings, backends, index, path)
         keys = StoreKeys(secret: secret, store: settings.store)
-        let names = settings.backends.map { ($0.number, BackendAddress($0.address)?.namespace ?? "") }
-        let quorum = LogQuorum(
-            members: settings.logMembers, namespaces: Dictionary(names, uniquingKeysWith: { first, _ in first }),
-            unreachable: settings.logUnreachable, lying: settings.logLying)
+        quorum = settings.quorum
         guard quorum.isSound else { throw .refused("the log's backends are too few for what they are to survive") }
         let position = try translate { () throws(IndexError) in
             try index.withReader { (view) throws(IndexError) in try view.position() }

@@ -24,6 +24,7 @@ public final class Caretaker: Sendable {
     private func run() {
         var cursor: StripeID?
         var turn: UInt64 = 0
+        var isSettled = false
         while !isStopping.load(ordering: .relaxed) {
             let began = Clock.monotonicNanoseconds()
             do throws(ObjectError) {
@@ -33,12 +34,21 @@ public final class Caretaker: Sendable {
                 if repaired.repaired + repaired.lost.count > 0 {
                     note("repair stripes=\(repaired.stripes) repaired=\(repaired.repaired) lost=\(repaired.lost.count)")
                 }
+                if !isSettled, store.committer.writes {
+                    if let made = try store.settleSnapshot() {
+                        note("snapshot height=\(made.height) bytes=\(made.size)")
+                    }
+                    isSettled = true
+                }
                 let collected = try store.collect()
                 if collected.gone > 0 { note("collected stripes=\(collected.gone)") }
                 if turn % 10 == 0 {
                     let (report, last) = try store.scrub(after: cursor, limit: Self.scrubs)
                     cursor = last
                     if report.bad > 0 { note("scrub shards=\(report.shards) bad=\(report.bad)") }
+                }
+                if turn % 60 == 59, let made = try store.snapshotIfDue() {
+                    note("snapshot height=\(made.height) bytes=\(made.size) trimmed=\(made.trimmed)")
                 }
                 if repaired.repaired > 0 { continue }
             } catch {

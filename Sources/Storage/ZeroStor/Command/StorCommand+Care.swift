@@ -116,6 +116,17 @@ extension StorCommand {
         )
     }
 
+    func snapshot() throws {
+        let made = try open().takeSnapshot()
+        console.emit(
+            .object([
+                "bytes": .integer(Int64(made.size)), "height": .integer(Int64(clamping: made.height)),
+                "trimmed": .integer(Int64(clamping: made.trimmed)),
+            ]),
+            "a copy of the index up to entry \(made.height), \(made.size) bytes; the log begins behind entry \(made.trimmed)\n"
+        )
+    }
+
     func addKey() throws {
         var rights: [String: String] = [:]
         for word in invocation.all("right") {

@@ -46,6 +46,7 @@ enum StorCommands {
                 arguments: [ArgumentSpec("object", "bucket/key, or a bucket")]),
             CommandSpec("scrub", "have every shard proved once"),
             CommandSpec("repair", "make missing shards anew"),
+            CommandSpec("snapshot", "put a copy of the index into the store and let the log's beginning go"),
             CommandSpec("drain", "move everything off a backend", arguments: [ArgumentSpec("backend", "its number")]),
             CommandSpec(
                 "lost", "give a backend up: its shards are made anew elsewhere",

@@ -57,6 +57,7 @@ struct StorCommand {
         case "check": return try check()
         case "scrub": return try scrub()
         case "repair": return try repair()
+        case "snapshot": try snapshot()
         case "drain": try change(.draining)
         case "lost": try change(.lost)
         case "key add": try addKey()

@@ -124,7 +124,8 @@ final class DataReader: ObjectReader {
             }
         }
         for attempt in 0..<2 {
-            if let sealed = stripeReader.settle(mine.flight), let plain = open(sealed, mine.place, pieces[number]) {
+            if let sealed = stripeReader.settle(mine.flight), let plain = Self.open(sealed, mine.place, pieces[number])
+            {
                 return plain
             }
             // A shard lies, or the chunk was moved meanwhile.
@@ -134,17 +135,22 @@ final class DataReader: ObjectReader {
         throw .unavailable("chunk \(pieces[number].id) of \(version.key): too few good shards answer")
     }
 
-    private func open(_ sealed: [UInt8], _ place: ChunkLocation, _ piece: Piece) -> Buffer? {
-        guard sealed.count >= ChunkSeal.overhead, let codec = Codec(rawValue: place.codec) else { return nil }
+    private static func open(_ sealed: [UInt8], _ place: ChunkLocation, _ piece: Piece) -> Buffer? {
+        open(sealed, codec: place.codec, key: piece.key, plainLength: piece.length)
+    }
+
+    /// A chunk's plain bytes; nil where it is not what was sealed with the key.
+    static func open(_ sealed: [UInt8], codec: UInt8, key: [UInt8], plainLength: Int) -> Buffer? {
+        guard sealed.count >= ChunkSeal.overhead, let codec = Codec(rawValue: codec) else { return nil }
         let content = Buffer(capacity: sealed.count - ChunkSeal.overhead)
         let opened = UnsafeMutableRawBufferPointer(start: content.base, count: sealed.count - ChunkSeal.overhead)
         do {
-            try sealed.withUnsafeBytes { try ChunkSeal.open(key: piece.key, $0, into: opened) }
-            if codec == .none { return opened.count == piece.length ? content : nil }
-            let plain = Buffer(capacity: piece.length)
+            try sealed.withUnsafeBytes { try ChunkSeal.open(key: key, $0, into: opened) }
+            if codec == .none { return opened.count == plainLength ? content : nil }
+            let plain = Buffer(capacity: plainLength)
             try Compressor.expand(
                 codec, UnsafeRawBufferPointer(opened),
-                into: UnsafeMutableRawBufferPointer(start: plain.base, count: piece.length))
+                into: UnsafeMutableRawBufferPointer(start: plain.base, count: plainLength))
             return plain
         } catch {
             return nil
@@ -153,12 +159,7 @@ final class DataReader: ObjectReader {
 
     /// The chunk from shards that match their roots.
     private func fromVerified(_ stripe: Stripe, _ place: ChunkLocation, _ piece: Piece) -> Buffer? {
-        var (shards, _, _) = stripeReader.verified(stripe)
-        let missing = (0..<stripe.k).filter { shards[$0] == nil }
-        guard let rebuilt = StripeReader.rebuild(stripe, shards, missing, count: stripe.shardLength) else { return nil }
-        for (index, shard) in zip(missing, rebuilt) { shards[index] = shard }
-        let data = shards[..<stripe.k].flatMap { $0 ?? [] }
-        guard place.offset + place.length <= data.count else { return nil }
-        return open(Array(data[place.offset..<place.offset + place.length]), place, piece)
+        guard let data = stripeReader.whole(stripe), place.offset + place.length <= data.count else { return nil }
+        return Self.open(Array(data[place.offset..<place.offset + place.length]), place, piece)
     }
 }

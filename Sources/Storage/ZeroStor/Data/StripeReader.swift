@@ -127,6 +127,30 @@ final class StripeReader: Sendable {
         return withExtendedLifetime(sources) { targets.map { Array($0.slice(0..<count)) } }
     }
 
+    /// All bytes of a stripe, from shards that match their roots. Where those that are known of are too few, `everywhere` names the
+    /// backends that are asked for the others.
+    func whole(_ stripe: Stripe, everywhere: [UInt16] = []) -> [UInt8]? {
+        var (shards, _, _) = verified(stripe)
+        if shards.count(where: { $0 != nil }) < stripe.k {
+            for backend in everywhere {
+                let missing = shards.indices.filter { shards[$0] == nil }
+                let outcomes = backends.perform(
+                    missing.map { Request.get(backend, StripeWriter.name(stripe.id, $0)) }, milliseconds: Self.patience)
+                for (index, outcome) in zip(missing, outcomes) {
+                    guard let bytes = outcome?.bytes, bytes.count == stripe.shardLength,
+                        bytes.withUnsafeBytes({ ShardRoot.of($0) }) == stripe.roots[index]
+                    else { continue }
+                    shards[index] = bytes
+                }
+                if shards.count(where: { $0 != nil }) >= stripe.k { break }
+            }
+        }
+        let missing = (0..<stripe.k).filter { shards[$0] == nil }
+        guard let rebuilt = Self.rebuild(stripe, shards, missing, count: stripe.shardLength) else { return nil }
+        for (index, shard) in zip(missing, rebuilt) { shards[index] = shard }
+        return shards[..<stripe.k].flatMap { $0 ?? [] }
+    }
+
     /// Whole shards that match their roots, by index; those that do not, or are not there, are named.
     func verified(_ stripe: Stripe) -> (shards: [[UInt8]?], bad: [Int], silent: [Int]) {
         let present = stripe.shards.indices.filter { stripe.shards[$0] != Stripe.nowhere }

@@ -59,8 +59,11 @@ final class QuorumLog {
         (self.backends, self.quorum, self.keys, self.height, self.hash) = (backends, quorum, keys, height, hash)
     }
 
-    static func entryName(_ height: UInt64) -> [UInt8] {
-        [UInt8(ascii: "L")] + (0..<8).map { UInt8(truncatingIfNeeded: height >> (56 - 8 * UInt64($0))) }
+    static func entryName(_ height: UInt64) -> [UInt8] { [UInt8(ascii: "L")] + bytes(height) }
+
+    /// A height as backends keep it.
+    static func bytes(_ height: UInt64) -> [UInt8] {
+        (0..<8).map { UInt8(truncatingIfNeeded: height >> (56 - 8 * UInt64($0))) }
     }
     private static let headName = Array("H".utf8)
 
@@ -173,7 +176,8 @@ final class QuorumLog {
                 }
                 guard let found, found.previous == hash else {
                     throw .damaged(
-                        "entry \(next) of the log is on no backend that answers, or does not fit the one before")
+                        "entry \(next) of the log is on no backend that answers, or does not fit the one before; where it was let go "
+                            + "behind a snapshot of the index, a new start begins with that")
                 }
                 // The last one may not have counted: it is made to before anybody learns of it.
                 if next == top { try write(found) }
@@ -227,7 +231,7 @@ final class QuorumLog {
 
     private func write(_ entry: LogEntry) throws(ObjectError) {
         let name = Self.entryName(entry.height)
-        let head = (0..<8).map { UInt8(truncatingIfNeeded: entry.height >> (56 - 8 * UInt64($0))) }
+        let head = Self.bytes(entry.height)
         let words =
             [Array("BATCH".utf8), Array("2".utf8), Array("SET".utf8), name, entry.bytes]
             + [Array("SET".utf8), Self.headName, head]
@@ -253,6 +257,11 @@ final class QuorumLog {
                 "\(done) of \(needed) backends of the log took entry \(entry.height): \(problems.joined(separator: "; "))"
             )
         }
+    }
+
+    /// Entries up to a height are not needed any more.
+    func forgetGaps(upTo height: UInt64) {
+        for member in gaps.keys { gaps[member] = gaps[member]?.filter { $0 > height } }
     }
 
     /// Writes to backends what they missed, at most `limit` entries; how many it wrote.
