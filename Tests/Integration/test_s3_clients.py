@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import tempfile
+import time
 import urllib.error
 import urllib.request
 
@@ -54,6 +55,13 @@ def refused(call, **arguments):
     with pytest.raises(botocore.exceptions.ClientError) as raised:
         call(**arguments)
     return raised.value.response["Error"]["Code"]
+
+
+def until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.1)
 
 
 def raw(port, request, body=b""):
@@ -185,3 +193,91 @@ def test_a_policy_is_asked_for_each_key_of_many(port):
     answer = owner.delete_objects(Bucket="many", Delete={"Objects": [{"Key": "kept"}, {"Key": "gone/2"}]})
     assert [entry["Key"] for entry in answer["Deleted"]] == ["kept"]
     assert [entry["Key"] for entry in answer["Errors"]] == ["gone/2"]
+
+
+def test_lifecycle_rules_are_carried_out():
+    """A day is a second here."""
+    with tempfile.TemporaryDirectory(prefix="zero-s3-") as folder:
+        keys, log = pathlib.Path(folder) / "keys", pathlib.Path(folder) / "log"
+        keys.write_text("first first-secret anna\n")
+        with open(log, "w") as out:
+            process = subprocess.Popen([BIN, "--memory", "--port", "0", "--keys", keys, "--lifecycle-day", "1"], stderr=out)
+        try:
+            until(lambda: "ready port=" in log.read_text())
+            s3 = client(int(re.search(r"ready port=(\d+)", log.read_text())[1]))
+            s3.create_bucket(Bucket="rules")
+            s3.put_bucket_versioning(Bucket="rules", VersioningConfiguration={"Status": "Enabled"})
+            for key in ("logs/a", "logs/b", "kept/a"):
+                for number in range(3):
+                    s3.put_object(Bucket="rules", Key=key, Body=str(number), Tagging="kind=log")
+            s3.create_multipart_upload(Bucket="rules", Key="logs/upload")
+            s3.put_bucket_lifecycle_configuration(Bucket="rules", LifecycleConfiguration={"Rules": [
+                {"ID": "go", "Status": "Enabled", "Expiration": {"Days": 2},
+                 "Filter": {"And": {"Prefix": "logs/", "Tags": [{"Key": "kind", "Value": "log"}]}}},
+                {"ID": "former", "Status": "Enabled", "Filter": {"Prefix": "logs/"}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+                 "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}, "Expiration": {"ExpiredObjectDeleteMarker": True}}]})
+            assert [rule["ID"] for rule in s3.get_bucket_lifecycle_configuration(Bucket="rules")["Rules"]] == ["go", "former"]
+
+            def left():
+                page = s3.list_object_versions(Bucket="rules")
+                return {entry["Key"] for entry in page.get("Versions", []) + page.get("DeleteMarkers", [])}
+            until(lambda: left() == {"kept/a"}, 30)
+            assert "Uploads" not in s3.list_multipart_uploads(Bucket="rules")
+            assert len(s3.list_object_versions(Bucket="rules")["Versions"]) == 3
+            s3.delete_bucket_lifecycle(Bucket="rules")
+            assert refused(s3.get_bucket_lifecycle_configuration, Bucket="rules") == "NoSuchLifecycleConfiguration"
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def test_pages_of_other_origins(port):
+    s3 = client(port)
+    s3.create_bucket(Bucket="pages")
+    s3.put_object(Bucket="pages", Key="o", Body=b"1")
+    s3.put_bucket_cors(Bucket="pages", CORSConfiguration={"CORSRules": [
+        {"AllowedOrigins": ["https://*.example"], "AllowedMethods": ["GET", "PUT"], "AllowedHeaders": ["x-amz-*"],
+         "ExposeHeaders": ["ETag"], "MaxAgeSeconds": 60}]})
+
+    def ask(method, path, headers):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method, headers=headers)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.status, answer.headers
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers
+    page = {"Origin": "https://a.example", "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "x-amz-date"}
+    status, headers = ask("OPTIONS", "/pages/o", page)
+    assert (status, headers["Access-Control-Allow-Origin"], headers["Access-Control-Allow-Methods"]) == (200, "https://a.example", "GET, PUT")
+    assert headers["Access-Control-Max-Age"] == "60" and "Origin" in headers["Vary"]
+    for change in ({"Origin": "https://a.example.evil"}, {"Access-Control-Request-Method": "DELETE"}, {"Access-Control-Request-Headers": "x-other"}):
+        status, headers = ask("OPTIONS", "/pages/o", page | change)
+        assert status == 403 and "Access-Control-Allow-Origin" not in headers
+    # An answer that is an error is for the page to see, too.
+    status, headers = ask("GET", "/pages/o", {"Origin": "https://a.example"})
+    assert (status, headers["Access-Control-Allow-Origin"], headers["Access-Control-Expose-Headers"]) == (403, "https://a.example", "ETag")
+    s3.delete_bucket_cors(Bucket="pages")
+    assert refused(s3.get_bucket_cors, Bucket="pages") == "NoSuchCORSConfiguration"
+    assert "Access-Control-Allow-Origin" not in ask("GET", "/pages/o", {"Origin": "https://a.example"})[1]
+
+
+def test_what_keeps_a_bucket_closed(port):
+    s3, other = client(port), client(port, "second")
+    s3.create_bucket(Bucket="closed")
+    s3.put_bucket_acl(Bucket="closed", ACL="public-read")
+    s3.put_object(Bucket="closed", Key="o", Body=b"1", ACL="public-read")
+    assert other.get_object(Bucket="closed", Key="o")["Body"].read() == b"1"
+    s3.put_public_access_block(Bucket="closed", PublicAccessBlockConfiguration={
+        "BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": True})
+    assert refused(other.get_object, Bucket="closed", Key="o") == refused(other.list_objects_v2, Bucket="closed") == "AccessDenied"
+    for call, more in ((s3.put_bucket_acl, {}), (s3.put_object, {"Key": "p"}), (s3.put_object_acl, {"Key": "o"}), (s3.create_multipart_upload, {"Key": "p"})):
+        assert refused(call, Bucket="closed", ACL="public-read", **more) == "AccessDenied"
+    policy = {"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::closed/*"}]}
+    assert refused(s3.put_bucket_policy, Bucket="closed", Policy=json.dumps(policy)) == "AccessDenied"
+    s3.delete_public_access_block(Bucket="closed")
+    s3.put_bucket_policy(Bucket="closed", Policy=json.dumps(policy))
+    assert other.get_object(Bucket="closed", Key="o")["Body"].read() == b"1"
+    s3.put_bucket_acl(Bucket="closed", ACL="private")
+    s3.put_bucket_ownership_controls(Bucket="closed", OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]})
+    assert refused(s3.put_object, Bucket="closed", Key="p", ACL="public-read") == "AccessControlListNotSupported"

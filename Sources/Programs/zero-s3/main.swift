@@ -23,6 +23,8 @@ Daemon.main(
         .text("secret-file", "file that holds the owner's secret"),
         .integer("requests-per-second", "more are told to slow down; 0: no limit", default: 0),
         .integer("connections", "most connections", default: 1024, in: 1...65535),
+        .integer(
+            "lifecycle-day", "seconds that lifecycle rules count as a day; for tests", default: 86_400, in: 1...86_400),
         .flag("access-log", "write a line for each request to standard output"),
     ],
     folders: .none
@@ -58,6 +60,10 @@ Daemon.main(
             _ = bytes.withUnsafeBytes { write(1, $0.baseAddress, $0.count) }
         }
     }
+    let log = context.log
+    let lifecycle = LifecycleWorker(store, day: settings.integer("lifecycle-day")) {
+        log.info("lifecycle", ["event": $0])
+    }
     let connections = settings.integer("connections")
     let service = try S3Service(
         S3Gateway(store, options),
@@ -69,5 +75,6 @@ Daemon.main(
     Daemon.ready()
     while !Task.isCancelled { try? await Task.sleep(for: .seconds(3600)) }
     service.stop()
+    lifecycle.stop()
     caretaker?.stop()
 }

@@ -50,6 +50,7 @@ extension S3Gateway {
         let text =
             right == .read
             ? object?[Attribute.acl] : bucket.settings[Setting.acl].map { String(decoding: $0, as: UTF8.self) }
+        if PublicAccess.isPublic(text), PublicAccess(bucket).ignoresPublicACLs { return false }
         switch text {
         case "public-read": return right != .write
         case "public-read-write": return true
@@ -83,6 +84,10 @@ enum Setting {
     static let lock = "object-lock"
     static let policy = "policy"
     static let encryption = "encryption"
+    static let crossOrigin = "cors"
+    static let lifecycle = "lifecycle"
+    static let publicAccess = "public-access-block"
+    static let ownership = "ownership"
 }
 
 /// Names of attributes that are not headers.

@@ -41,8 +41,7 @@ struct Operation: Sendable {
 
     /// What S3 has and this does not.
     private static let missing = [
-        "cors", "website", "lifecycle", "notification", "publicAccessBlock",
-        "ownershipControls", "replication", "logging", "accelerate", "requestPayment", "analytics",
+        "website", "notification", "replication", "logging", "accelerate", "requestPayment", "analytics",
         "inventory", "metrics", "intelligent-tiering", "torrent", "restore", "select", "renameObject", "session",
         "metadataTable",
     ]
@@ -58,11 +57,7 @@ struct Operation: Sendable {
         case "HEAD": return .none("HeadBucket") { try $0.headBucket($1) }
         case "DELETE": return .none("DeleteBucket") { try $0.deleteBucket($1) }
         case "POST": return .document("PostObject") { try $0.postObject($1, $2) }
-        case "OPTIONS":
-            guard request.header("origin") != nil, request.header("access-control-request-method") != nil else {
-                throw S3Error("BadRequest", 400, "Insufficient information. Origin request header needed.")
-            }
-            throw S3Error.notImplemented("a CORS preflight")
+        case "OPTIONS": return .none("Preflight") { try $0.preflight($1) }
         default: return nil
         }
     }
@@ -112,6 +107,38 @@ struct Operation: Sendable {
             ]
         ),
         (
+            "cors",
+            [
+                "GET": .none("GetBucketCORS") { try $0.getCrossOrigin($1) },
+                "PUT": .document("PutBucketCORS") { try $0.putCrossOrigin($1, $2) },
+                "DELETE": .none("DeleteBucketCORS") { try $0.deleteCrossOrigin($1) },
+            ]
+        ),
+        (
+            "lifecycle",
+            [
+                "GET": .none("GetLifecycleConfiguration") { try $0.getLifecycle($1) },
+                "PUT": .document("PutLifecycleConfiguration") { try $0.putLifecycle($1, $2) },
+                "DELETE": .none("DeleteLifecycleConfiguration") { try $0.deleteLifecycle($1) },
+            ]
+        ),
+        (
+            "publicAccessBlock",
+            [
+                "GET": .none("GetBucketPublicAccessBlock") { try $0.getPublicAccess($1) },
+                "PUT": .document("PutBucketPublicAccessBlock") { try $0.putPublicAccess($1, $2) },
+                "DELETE": .none("DeleteBucketPublicAccessBlock") { try $0.deletePublicAccess($1) },
+            ]
+        ),
+        (
+            "ownershipControls",
+            [
+                "GET": .none("GetBucketOwnershipControls") { try $0.getOwnership($1) },
+                "PUT": .document("PutBucketOwnershipControls") { try $0.putOwnership($1, $2) },
+                "DELETE": .none("DeleteBucketOwnershipControls") { try $0.deleteOwnership($1) },
+            ]
+        ),
+        (
             "acl",
             [
                 "GET": .none("GetBucketAcl") { try $0.getBucketACL($1) },
@@ -131,11 +158,7 @@ struct Operation: Sendable {
             if request.header("x-amz-copy-source") != nil { return .none("CopyObject") { try $0.copyObject($1) } }
             return Operation(name: "PutObject", body: .stream { try $0.putObject($1) })
         case "DELETE": return .none("DeleteObject") { try $0.deleteObject($1) }
-        case "OPTIONS":
-            guard request.header("origin") != nil, request.header("access-control-request-method") != nil else {
-                throw S3Error("BadRequest", 400, "Insufficient information. Origin request header needed.")
-            }
-            throw S3Error.notImplemented("a CORS preflight")
+        case "OPTIONS": return .none("Preflight") { try $0.preflight($1) }
         default: return nil
         }
     }

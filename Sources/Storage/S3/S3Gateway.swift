@@ -77,6 +77,7 @@ public final class S3Gateway: Sendable {
         } catch {
             response = Self.response(S3Error("InternalError", 500, "We encountered an internal error"), request)
         }
+        if request.head.method != "OPTIONS", let headers = crossOriginHeaders(request) { response.headers += headers }
         response.headers += [("x-amz-request-id", request.id), ("x-amz-id-2", request.id), ("Server", "zero-s3")]
         counters.count(status: response.status)
         log(request, response)

@@ -45,6 +45,7 @@ extension S3Gateway {
         let bucket = try require(.manage, request)
         if !body.isEmpty { throw S3Error.notImplemented("an AccessControlPolicy document") }
         let acl = try Self.cannedACL(request)
+        try PublicAccess(bucket).check(request)
         try store.setSetting(bucket.name, Setting.acl, acl.map { Array($0.utf8) })
         return HTTPStreamResponse(200)
     }
@@ -62,6 +63,7 @@ extension S3Gateway {
         if version.attributes[Attribute.owner] != request.caller.identity { try require(.manage, request) }
         if !body.isEmpty { throw S3Error.notImplemented("an AccessControlPolicy document") }
         let acl = try Self.cannedACL(request)
+        try PublicAccess(bucket).check(request)
         _ = try store.setAttributes(bucket.name, key, version.id, [Attribute.acl: acl]) {
             _ throws(ObjectError) in
         }

@@ -64,6 +64,10 @@ extension S3Gateway {
         }
         var bucket = Bucket(name: name, owner: key.identity, created: request.now)
         if let acl = try Self.cannedACL(request) { bucket.settings[Setting.acl] = Array(acl.utf8) }
+        if let ownership = request.header("x-amz-object-ownership") {
+            try Self.checkOwnership(ownership, try Self.cannedACL(request))
+            bucket.settings[Setting.ownership] = Array(ownership.utf8)
+        }
         if request.header("x-amz-bucket-object-lock-enabled")?.lowercased() == "true" {
             bucket.versioning = .enabled
             bucket.settings[Setting.lock] = LockRule().document

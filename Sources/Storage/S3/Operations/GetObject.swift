@@ -37,8 +37,10 @@ extension S3Gateway {
     }
 
     func versionHeader(_ request: S3Request, _ version: ObjectVersion) throws -> [(name: String, value: String)] {
-        let versioning = try store.bucket(try request.bucket()).versioning
-        return versioning == .off ? [] : [("x-amz-version-id", version.id.description)]
+        Self.versionHeader(try store.bucket(try request.bucket()), version)
+    }
+    private static func versionHeader(_ bucket: Bucket, _ version: ObjectVersion) -> [(name: String, value: String)] {
+        bucket.versioning == .off ? [] : [("x-amz-version-id", version.id.description)]
     }
 
     /// What a write says: only versions of their own have an id that is told.
@@ -71,7 +73,9 @@ extension S3Gateway {
             ("ETag", "\"\(version.etag)\""), ("Accept-Ranges", "bytes"),
             ("Last-Modified", CivilTime(seconds: version.modified / 1000).httpDate),
         ]
-        headers += try versionHeader(request, version) + CustomerKey.headers(version.attributes)
+        let bucket = try store.bucket(try request.bucket())
+        headers += Self.versionHeader(bucket, version) + CustomerKey.headers(version.attributes)
+        headers += Self.expirationHeader(bucket, version)
         if let tags = version.attributes[Attribute.tags], !tags.isEmpty {
             headers.append(("x-amz-tagging-count", "\(URICoding.query(tags).count)"))
         }

@@ -10,7 +10,8 @@ extension S3Gateway {
     }
     func putPolicy(_ request: S3Request, _ body: [UInt8]) throws -> HTTPStreamResponse {
         let bucket = try require(.manage, request)
-        _ = try BucketPolicy(body)
+        let isPublic = try BucketPolicy(body).isPublic
+        if isPublic, PublicAccess(bucket).refusesPublicPolicies { throw S3Error.accessDenied() }
         try store.setSetting(bucket.name, Setting.policy, body)
         return HTTPStreamResponse(204)
     }
@@ -72,6 +73,13 @@ extension S3Gateway {
         let key = source ?? request.key
         let resource = "arn:aws:s3:::\(bucket.name)" + (key.map { "/\($0)" } ?? "")
         let action = Self.action(request.operation, request, isSource: source != nil)
-        return try BucketPolicy(bytes).decide(action, request, resource, object)
+        let policy = try BucketPolicy(bytes)
+        let decision = policy.decide(action, request, resource, object)
+        if case .allow = decision, request.caller.identity != bucket.owner, policy.isPublic,
+            PublicAccess(bucket).restrictsPublicPolicies
+        {
+            return .none
+        }
+        return decision
     }
 }

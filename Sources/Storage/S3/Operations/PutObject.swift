@@ -32,8 +32,11 @@ extension S3Gateway {
         if size > S3Limits.metadataMax {
             throw S3Error("MetadataTooLarge", 400, "Your metadata headers exceed the maximum allowed metadata size")
         }
-        attributes[Attribute.owner] = request.caller.isAnonymous ? bucket.owner : request.caller.identity
-        attributes[Attribute.acl] = try Self.cannedACL(request)
+        let acl = try Self.cannedACL(request), access = PublicAccess(bucket)
+        try access.check(request)
+        let writer = request.caller.isAnonymous ? bucket.owner : request.caller.identity
+        attributes[Attribute.owner] = access.owner(writer, bucket, acl)
+        attributes[Attribute.acl] = access.hasNoACLs ? nil : acl
         attributes[Attribute.tags] = try Self.headerTags(request)
         attributes[Encryption.header] = try Encryption.of(request, bucket)
         return attributes
@@ -57,6 +60,7 @@ extension S3Gateway {
                 bucket.name, key, data, etag: Hex.encode(result.etag), attributes: attributes, check: check)
             var headers: [(name: String, value: String)] = [("ETag", "\"\(version.etag)\"")]
             headers += writtenVersion(version) + Self.checksumHeaders(attributes)
+            headers += Self.expirationHeader(bucket, version)
             return HTTPStreamResponse(200, headers: headers + Encryption.headers(attributes))
         }
     }
