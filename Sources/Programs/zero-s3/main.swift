@@ -32,6 +32,7 @@ Daemon.main(
     let settings = context.settings
     let store: any ObjectStore
     var caretaker: Caretaker?
+    var options = S3Gateway.Options()
     if settings.isOn("memory") {
         store = MemoryObjectStore()
     } else if let file = settings.optional("store"), let words = settings.optional("words") {
@@ -39,6 +40,7 @@ Daemon.main(
         let archive = try OpenedStore.open(
             StoreSettings(file: file), words: words, state: settings.optional("store-state"), url: "")
         caretaker = Caretaker(archive) { log.info("care", ["event": $0]) }
+        options.storeMetrics = { (try? archive.metrics()) ?? "" }
         store = archive
     } else {
         context.log.error("no store: --store and --words name one, --memory is for trying")
@@ -50,7 +52,6 @@ Daemon.main(
     if let id = settings.optional("access-key"), let path = settings.optional("secret-file") {
         try store.setAccessKey(try S3Service.ownerKey(id, path))
     }
-    var options = S3Gateway.Options()
     options.domain = settings.optional("domain")
     options.region = settings.text("region")
     options.requestsPerSecond = settings.integer("requests-per-second")

@@ -17,6 +17,8 @@ public final class S3Gateway: Sendable {
         public var requestsPerSecond = 0
         /// Gets one line a request; nil: none is written.
         public var accessLog: (@Sendable (String) -> Void)?
+        /// More Prometheus text: the store's.
+        public var storeMetrics: (@Sendable () -> String)?
         /// The clock, Unix milliseconds.
         public var clock: @Sendable () -> Int64 = { Clock.wallMilliseconds() }
 
@@ -36,7 +38,7 @@ public final class S3Gateway: Sendable {
     }
 
     /// Prometheus text.
-    public var metrics: String { counters.text() }
+    public var metrics: String { counters.text() + (options.storeMetrics?() ?? "") }
 
     /// Decides on a request by its head.
     public func begin(_ head: HTTPHead) -> HTTPStreamServer.Decision {

@@ -86,25 +86,49 @@ public struct StoreSettings: Sendable {
         }
     }
 
-    /// Four in four farms where there are so many: one may be away, and one lie. With three farms two of each, so that a whole farm may be
-    /// away; else whatever nodes there are.
+    /// So few, spread over farms, that the log outlives what the data does: any so many nodes, all nodes of any so many farms, and one liar beside
+    /// them where there are enough. Where there are not, as much as there can be; `logShortfall` says so.
     private mutating func chooseLogMembers() {
+        let ranked = rankedNodes()
+        let away = max(policy.surviveNodes, ranked.count >= 3 ? 1 : 0)
+        for lying in [1, 0] {
+            for count in stride(from: lying + 1, through: ranked.count, by: 1) {
+                let members = Array(ranked.prefix(count)), unreachable = (count - lying - 1) / 2
+                if unreachable >= away, unreachable >= membersLost(members) {
+                    return (logMembers, logUnreachable, logLying) = (members, unreachable, lying)
+                }
+            }
+        }
+        logMembers = ranked
+        logLying = ranked.count >= 4 ? 1 : 0
+        logUnreachable = max(0, (ranked.count - logLying - 1) / 2)
+    }
+
+    /// One backend of each node, those of different farms in turn.
+    private func rankedNodes() -> [UInt16] {
         var nodes = Set<String>()
         var ofFarm: [String: Int] = [:]
-        // The turn of a backend: how many nodes of its farm came before.
         let turns = backends.filter { nodes.insert($0.farm + "/" + $0.node).inserted }.map { backend in
             defer { ofFarm[backend.farm, default: 0] += 1 }
             return (turn: ofFarm[backend.farm, default: 0], number: backend.number)
         }
-        let ranked = turns.sorted { ($0.turn, $0.number) < ($1.turn, $1.number) }.map(\.number)
-        let two = ofFarm.count == 3 && ofFarm.values.allSatisfy { $0 >= 2 }
-        logMembers = Array(ranked.prefix(two ? 6 : 4))
-        switch logMembers.count {
-        case 6: (logUnreachable, logLying) = (2, 1)
-        case 4: (logUnreachable, logLying) = (1, 1)
-        case 3: (logUnreachable, logLying) = (1, 0)
-        default: (logUnreachable, logLying) = (0, 0)
-        }
+        return turns.sorted { ($0.turn, $0.number) < ($1.turn, $1.number) }.map(\.number)
+    }
+
+    /// How many of them go with the farms that may go, in the worst case.
+    private func membersLost(_ members: [UInt16]) -> Int {
+        var ofFarm: [String: Int] = [:]
+        for backend in backends where members.contains(backend.number) { ofFarm[backend.farm, default: 0] += 1 }
+        return ofFarm.values.sorted(by: >).prefix(policy.surviveFarms).reduce(0, +)
+    }
+
+    /// Why the log does not outlive what the data is to outlive; nil: it does.
+    var logShortfall: String? {
+        let lost = max(policy.surviveNodes, membersLost(logMembers))
+        if logUnreachable >= lost { return nil }
+        return
+            "the log is on \(logMembers.count) backends, of which \(logUnreachable) may be away, and \(lost) may go by the promise: "
+            + "it takes \(2 * lost + 1) nodes, or \(2 * lost + 2) where one may lie, in at least \(2 * policy.surviveFarms + 1) farms"
     }
 
     private mutating func set(_ name: String, _ value: String) throws(StoreSettingsError) {

@@ -52,6 +52,7 @@ public enum OpenedStore {
                 data: policy.k, parity: policy.m,
                 promise: Promise(nodes: policy.surviveNodes, farms: policy.surviveFarms), candidates: candidates)
         } catch { throw Failure(description: "the promise cannot be kept: \(error)") }
+        if let why = settings.logShortfall { throw Failure(description: "the promise cannot be kept: \(why)") }
         var made: [String] = []
         for backend in settings.backends {
             guard let address = BackendAddress(backend.address) else { continue }

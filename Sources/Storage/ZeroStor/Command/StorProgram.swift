@@ -108,7 +108,7 @@ struct StorCommand {
             ]),
             """
             \(settings.store): any \(policy.k) of \(policy.k + policy.m) shards suffice; survives any \(policy.surviveNodes) nodes, or all nodes of any \(policy.surviveFarms) farms
-            \(settings.backends.count) backends, \(made.count) namespaces made
+            \(settings.backends.count) backends, \(made.count) namespaces made; \(settings.logMembers.count) keep the log, of which \(settings.logUnreachable) may be away and \(settings.logLying) lie
 
             """)
     }
