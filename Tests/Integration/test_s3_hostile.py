@@ -426,8 +426,8 @@ def test_heads_that_trickle(gateway):
 
 
 def test_uploads_that_stop_half_way(gateway):
-    upload, sizes = begun(gateway), []
-    for _ in range(3):
+    upload, most = begun(gateway), 0
+    for _ in range(6):
         links = []
         for number in range(40):
             target = f"/mine/half{number}" if number % 2 else f"/mine/part?uploadId={upload}&partNumber={number + 1}"
@@ -435,9 +435,10 @@ def test_uploads_that_stop_half_way(gateway):
             links[-1].sendall(Request("PUT", target, payload="UNSIGNED-PAYLOAD", length=8 * MIB).head + b"x" * 2 * MIB)
         for link in links:
             link.close()
-        time.sleep(1)
-        sizes.append(gateway.memory())
-    assert sizes[2] < sizes[0] + 32 * MIB
+        time.sleep(0.5)
+        most = max(most, gateway.memory())
+    # 480 MiB came.
+    assert most < 250 * MIB
     assert b"<KeyCount>0<" in gateway.send(Request("GET", "/mine?list-type=2&prefix=half").bytes)
     assert b"<Part>" not in gateway.send(Request("GET", f"/mine/part?uploadId={upload}").bytes)
 
@@ -524,3 +525,131 @@ def test_who_has_no_rights_reaches_nothing(gateway):
         assert gateway.ask(method, f"/berts/part?uploadId={upload}{query}", key="second") == (404, "NoSuchUpload")
     assert b"mine" not in gateway.send(Request("GET", "/", key="second").bytes)
     assert gateway.ask("GET", f"/mine/part?uploadId={upload}") == (200, "")
+
+
+# What is answered wrongly today. Each has a gateway of its own: some end it.
+
+def gap(reason, *words):
+    return pytest.param(*words, marks=pytest.mark.xfail(strict=True, reason=reason), id=reason)
+
+
+def trailing(body):
+    headers = {"x-amz-decoded-content-length": "1", "x-amz-trailer": "x-amz-checksum-crc32"}
+    return Request("PUT", "/mine/b", headers, payload="STREAMING-UNSIGNED-PAYLOAD-TRAILER", length=len(body)).head + body
+
+
+def framed(body, *lines):
+    return Request("PUT", "/mine/b", payload="UNSIGNED-PAYLOAD", adds=lines, length="L").head.replace(b"Content-Length: L\r\n", b"") + body
+
+
+def policy(**change):
+    rule = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::mine/*", **change}
+    return Request("PUT", "/mine?policy", body=json.dumps({"Statement": rule}).encode()).bytes
+
+
+PARTS = wrap("CompleteMultipartUpload", b"".join(
+    b"<Part><PartNumber>%d</PartNumber><ETag>a</ETag><ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part>" % n for n in range(1, 10_001)))
+LIFECYCLE = wrap("LifecycleConfiguration", (
+    b"<Rule><ID>a</ID><Status>Enabled</Status><Filter/><Expiration><Days>2000000000000</Days></Expiration></Rule>"))
+
+
+@pytest.mark.parametrize("make, codes", [
+    gap("days that overflow as milliseconds end the gateway at the next write", lambda _: Request("PUT", "/mine?lifecycle", body=LIFECYCLE).bytes, [
+        "InvalidArgument", "MalformedXML"]),
+    gap("ten thousand parts with a checksum each are more elements than are read", lambda gateway: Request(
+        "POST", f"/mine/part?uploadId={begun(gateway)}", body=PARTS).bytes, ["InvalidPart"]),
+    gap("a body may be added to a request that was signed without one", lambda _: Request(
+        "PUT", "/mine/b", payload="none", length=3).head + b"abc", ["InvalidRequest", "XAmzContentSHA256Mismatch"]),
+    gap("a checksum that was announced may be missing behind the body", lambda _: trailing(b"1\r\nx\r\n0\r\n\r\n"), [
+        "MalformedTrailerError", "InvalidRequest", "IncompleteBody"]),
+    gap("bytes behind the last chunk are let through where no line ends", lambda _: trailing(
+        b"1\r\nx\r\n0\r\nx-amz-checksum-crc32:jNtwgw==\r\n\r\nmore"), ["IncompleteBody"]),
+    gap("of two lengths the first counts", lambda _: framed(b"abcdef", "Content-Length: 3", "Content-Length: 6"), None),
+    gap("a length beside a coding is let through", lambda _: framed(
+        b"1\r\nZ\r\n0\r\n\r\n", "Content-Length: 1", "Transfer-Encoding: chunked"), None),
+    gap("a coding that is not known is waited for until the connection is idle", lambda _: framed(
+        b"1\r\nZ\r\n0\r\n\r\n", "Transfer-Encoding: gzip, chunked"), None),
+    gap("the names that are signed are not counted; they cost time for each header", lambda _: Request("GET", "/mine/a").bytes.replace(
+        b"SignedHeaders=", b"SignedHeaders=" + b"b;" * 8000), ["AuthorizationHeaderMalformed"]),
+    gap("a header that cannot be sent makes it 500 without a document", lambda _: Request(
+        "GET", "/mine/a?response-content-type=a%0d%0aX-Evil:%20b").bytes, ["InvalidArgument"]),
+    gap("a policy may have 4 MiB and is read for each request", lambda _: policy(Resource=["arn:aws:s3:::mine/" + "a" * 1000] * 1000), None),
+    gap("a denial of nothing is taken", lambda _: policy(Resource=[]), ["MalformedPolicy"]),
+])
+def test_wrongly_answered(fresh, make, codes):
+    request = make(fresh)
+    with fresh.connect(5) as link:
+        link.sendall(request)
+        status, code = outcome(link.recv(65536))
+    assert status == 400 and (codes is None or code in codes)
+
+
+@pytest.mark.xfail(strict=True, reason="one is taken from the least number there is: the gateway ends")
+def test_a_marker_of_parts(fresh):
+    upload, tag = begun(fresh), hashlib.md5(b"x").hexdigest().encode()
+    assert fresh.ask("PUT", f"/mine/part?uploadId={upload}&partNumber=1", body=b"x")[0] == 200
+    made = wrap("CompleteMultipartUpload", b"<Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>" % tag)
+    assert fresh.ask("POST", f"/mine/part?uploadId={upload}", body=made)[0] == 200
+    headers = {"x-amz-object-attributes": "ObjectParts", "x-amz-max-parts": "0", "x-amz-part-number-marker": "-9223372036854775808"}
+    assert fresh.ask("GET", "/mine/part?attributes", headers) == (400, "InvalidArgument")
+
+
+@pytest.mark.xfail(strict=True, reason="a year of five digits is not read again: what is locked for so long is not locked")
+def test_a_lock_for_thousands_of_years(fresh):
+    assert fresh.ask("PUT", "/lock", {"x-amz-bucket-object-lock-enabled": "true"})[0] == 200
+    rule = b"<Mode>COMPLIANCE</Mode><Years>9000</Years>"
+    rule = wrap("ObjectLockConfiguration", b"<ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule>" + wrap("DefaultRetention", rule) + b"</Rule>")
+    if fresh.ask("PUT", "/lock?object-lock", body=rule) == (200, ""):
+        version = re.search(rb"x-amz-version-id: (\w+)", fresh.send(Request("PUT", "/lock/a", body=b"x").bytes))[1].decode()
+        assert fresh.ask("DELETE", f"/lock/a?versionId={version}") == (403, "AccessDenied")
+
+
+@pytest.mark.xfail(strict=True, reason="keys of DeleteObjects are not measured: a marker of 5000 bytes, or of none, is made and listed")
+@pytest.mark.parametrize("key", [b"k" * 5000, b""])
+def test_markers_with_keys_that_are_none(fresh, key):
+    assert fresh.ask("PUT", "/mine?versioning", body=wrap("VersioningConfiguration", b"<Status>Enabled</Status>"))[0] == 200
+    fresh.ask("POST", "/mine?delete", body=wrap("Delete", b"<Object><Key>" + key + b"</Key></Object>"))
+    assert b"<DeleteMarker>" not in fresh.send(Request("GET", "/mine?versions").bytes)
+
+
+@pytest.mark.xfail(strict=True, reason="a copy's source is looked up before it is asked whether the caller may know")
+def test_a_copy_does_not_tell_what_there_is(fresh):
+    assert fresh.ask("PUT", "/berts", key="second")[0] == 200
+    for name in ("a", "nothing"):
+        assert fresh.ask("PUT", "/berts/x", {"x-amz-copy-source": f"mine/{name}"}, key="second") == (403, "AccessDenied")
+
+
+@pytest.mark.xfail(strict=True, reason="fields of a form become headers as they are: the object cannot be read any more")
+def test_a_form_with_a_line_end_in_a_field(fresh):
+    assert fresh.ask("PUT", "/open", {"x-amz-acl": "public-read-write"})[0] == 200
+    fields = {b"key": b"f", b"x-amz-meta-a": b"b\r\nX-Evil: c", b"file": b"data"}
+    body = b"".join(b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % field for field in fields.items()) + b"--b--\r\n"
+    head = b"POST /open HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: %d\r\n\r\n"
+    assert outcome(fresh.send(head % len(body) + body))[0] == 400
+    assert fresh.ask("GET", "/open/f") == (404, "NoSuchKey")
+
+
+@pytest.mark.parametrize("head, count, sent", [
+    gap("forms of anybody are held whole, each 16 MiB", b"POST /mine HTTP/1.1\r\nHost: h\r\n", 30, 15),
+    gap("documents of anybody are held whole, each 4 MiB", b"PUT /mine?policy HTTP/1.1\r\nHost: h\r\n", 60, 3),
+    gap("what is more than was declared is kept until the end", None, 1, 100),
+])
+def test_memory_that_strangers_take(fresh, head, count, sent):
+    before = fresh.memory()
+    links = [fresh.connect() for _ in range(count)]
+    for link in links:
+        try:
+            if head:
+                link.sendall(head + b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: %d\r\n\r\n" % (sent * MIB + 10) + bytes(sent * MIB))
+            else:
+                headers = {"x-amz-decoded-content-length": "10"}
+                request = Request("PUT", "/mine/b", headers, payload="STREAMING-UNSIGNED-PAYLOAD-TRAILER", length=200 * MIB)
+                link.sendall(request.head + b"%x\r\n" % (150 * MIB) + bytes(sent * MIB))
+        except ConnectionError:
+            pass
+    time.sleep(0.5)
+    try:
+        assert fresh.memory() < before + 80 * MIB
+    finally:
+        for link in links:
+            link.close()
