@@ -1,5 +1,6 @@
-"""s3cmd, rclone and restic do their usual work against zero-s3 over a store, with one backend away."""
+"""s3cmd, rclone, restic, awscli and s3fs do their usual work against zero-s3 over a store, with one backend away."""
 import os
+import shutil
 import signal
 import subprocess
 
@@ -92,3 +93,77 @@ def test_restic(archive):
     same(archive.tree, archive.folder / "restic-back" / str(archive.tree).lstrip("/"))
     restic("forget", "--keep-last", "1", "--prune")
     restic("check")
+
+
+def test_awscli(archive):
+    # Parts of 5 MB: the large file goes in four.
+    (archive.folder / "aws").write_text(
+        "[default]\nregion = us-east-1\ns3 =\n    multipart_threshold = 5MB\n    multipart_chunksize = 5MB\n    addressing_style = path\n")
+
+    def aws(*words):
+        # Debian's own, whatever else is called so; it asks no cloud who it is.
+        return run(
+            archive, "/usr/bin/aws", "--endpoint-url", archive.s3.meta.endpoint_url, *words, AWS_ACCESS_KEY_ID="first",
+            AWS_SECRET_ACCESS_KEY="first-secret", AWS_CONFIG_FILE=str(archive.folder / "aws"), AWS_EC2_METADATA_DISABLED="true")
+
+    aws("s3", "mb", "s3://awscli")
+    aws("s3", "sync", archive.tree, "s3://awscli/tree")
+    assert "-" in archive.s3.head_object(Bucket="awscli", Key="tree/a/b/ü large")["ETag"]
+    assert aws("s3", "sync", archive.tree, "s3://awscli/tree") == ""
+    assert "tree/a/middle" in aws("s3", "ls", "--recursive", "s3://awscli")
+    aws("s3", "mv", "s3://awscli/tree/small", "s3://awscli/moved")
+    aws("s3", "mv", "s3://awscli/moved", "s3://awscli/tree/small")
+    back = archive.folder / "awscli-back"
+    aws("s3", "sync", "s3://awscli/tree", back)
+    same(archive.tree, back)
+    # What is gone here goes there.
+    (back / "small").unlink()
+    aws("s3", "sync", "--delete", back, "s3://awscli/tree")
+    assert "tree/small" not in aws("s3", "ls", "--recursive", "s3://awscli")
+    aws("s3", "rm", "--recursive", "s3://awscli")
+    aws("s3", "rb", "s3://awscli")
+
+
+def test_s3fs(archive):
+    place, secret = archive.folder / "mount", archive.folder / "s3fs"
+    place.mkdir()
+    secret.write_text("first:first-secret\n")
+    secret.chmod(0o600)
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR))
+    except OSError as error:
+        pytest.skip(f"FUSE is not usable: {error}")
+    archive.s3.create_bucket(Bucket="s3fs")
+
+    def mount():
+        run(archive, "s3fs", "s3fs", place, "-o",
+            f"url={archive.s3.meta.endpoint_url},use_path_request_style,passwd_file={secret},multipart_size=5,enable_noobj_cache")
+
+    mount()
+    try:
+        shutil.copytree(archive.tree, place / "tree")
+        same(archive.tree, place / "tree")
+        (place / "tree/a/middle").rename(place / "tree/renamed")
+        (place / "tree/a").rename(place / "tree/c")
+        assert sorted(os.listdir(place / "tree")) == sorted({*os.listdir(archive.tree), "renamed", "c"} - {"a"})
+        with open(place / "tree/small", "r+b") as file:
+            file.seek(10)
+            file.write(b"other")
+        with open(place / "tree/c/b/ü large", "ab") as file:
+            file.write(b"more")
+        (place / "tree/empty").unlink()
+    finally:
+        run(archive, "umount", place)
+    # Nothing was only in its memory.
+    mount()
+    try:
+        small = (archive.tree / "small").read_bytes()
+        assert (place / "tree/small").read_bytes() == small[:10] + b"other" + small[15:]
+        assert (place / "tree/c/b/ü large").read_bytes() == (archive.tree / "a/b/ü large").read_bytes() + b"more"
+        assert (place / "tree/renamed").read_bytes() == (archive.tree / "a/middle").read_bytes()
+        assert not (place / "tree/empty").exists()
+        shutil.rmtree(place / "tree")
+        assert os.listdir(place) == []
+    finally:
+        run(archive, "umount", place)
+    assert archive.s3.list_objects_v2(Bucket="s3fs")["KeyCount"] == 0

@@ -12,7 +12,9 @@ final class BodyIntake {
     private var checksum: ChecksumHasher?
     private var wanted: [UInt8]?
     private let contentMD5: [UInt8]?
-    private let declared: Int64?
+    let declared: Int64?
+    /// A checksum comes behind the body.
+    private var awaitsTrailer = false
     private(set) var count: Int64 = 0
     private let max: Int64
 
@@ -81,6 +83,7 @@ final class BodyIntake {
                 throw S3Error.invalidRequest("The value specified in the x-amz-trailer header is not supported")
             }
             checksum = ChecksumHasher(algorithm)
+            if case .chunks(_, hasTrailer: true) = payload { awaitsTrailer = true }
         } else if let name = request.header("x-amz-sdk-checksum-algorithm"),
             let algorithm = ChecksumAlgorithm(name: name)
         {
@@ -101,18 +104,20 @@ final class BodyIntake {
     private func data(_ piece: UnsafeRawBufferPointer, _ sink: (UnsafeRawBufferPointer) throws -> Void) throws {
         count += Int64(piece.count)
         if count > max { throw S3Error("EntityTooLarge", 400, "Your proposed upload is too large") }
+        if let declared, count > declared { throw Self.otherLength }
         md5.update(piece)
         sha256?.update(piece)
         checksum?.update(piece)
         try sink(piece)
     }
 
+    private static let otherLength = S3Error(
+        "IncompleteBody", 400, "You did not provide the number of bytes you declared")
+
     /// Everything is there: does it match what the client said?
     func finish() throws -> Result {
         if let chunks, !chunks.isDone { throw S3Error("IncompleteBody", 400, "The body ended within a chunk") }
-        if let declared, declared != count {
-            throw S3Error("IncompleteBody", 400, "You did not provide the number of bytes you declared")
-        }
+        if let declared, declared != count { throw Self.otherLength }
         if case .hash(let hash) = payload, let found = sha256?.finish(), found.bytes != hash {
             throw S3Error(
                 "XAmzContentSHA256Mismatch", 400, "The provided x-amz-content-sha256 does not match what was computed.")
@@ -130,6 +135,9 @@ final class BodyIntake {
             }
             wanted = bytes
         }
+        if awaitsTrailer, wanted == nil {
+            throw S3Error("MalformedTrailerError", 400, "The checksum that was announced did not come behind the body")
+        }
         if let wanted, wanted != value {
             throw S3Error(
                 "BadDigest", 400, "The \(algorithm.rawValue) you specified did not match the calculated checksum.")
@@ -145,15 +153,18 @@ final class Document: HTTPStreamHandler {
     private let request: S3Request
     private let run: Run
     private var intake: BodyIntake?
+    private let max: Int
     private var bytes: [UInt8] = []
+    /// Memory that this has of what all documents may have.
+    private var held = 0
     private var failure: (any Error)?
     private var discarded: Int64 = 0
 
     init(_ gateway: S3Gateway, _ request: S3Request, _ run: @escaping Run) {
         (self.gateway, self.request, self.run) = (gateway, request, run)
+        max = request.operation == "PostObject" ? S3Limits.formMax : S3Limits.documentMax
         do {
-            intake = try BodyIntake(
-                request, max: Int64(request.operation == "PostObject" ? S3Limits.formMax : S3Limits.documentMax))
+            intake = try BodyIntake(request, max: Int64(max))
         } catch {
             failure = error
         }
@@ -164,12 +175,36 @@ final class Document: HTTPStreamHandler {
             return discarded <= S3Limits.discardMax
         }
         do {
-            try intake.take(piece) { bytes.append(contentsOf: $0) }
+            try intake.take(piece) { part in
+                try makeRoom(bytes.count + part.count)
+                bytes.append(contentsOf: part)
+            }
         } catch {
             failure = error
+            bytes = []
+            giveBack()
         }
         return true
     }
+    /// Anybody may send documents: those of strangers, and those of who signed, have bounded memory together. It is counted as it comes, so
+    /// that nobody takes room by an announcement.
+    private func makeRoom(_ count: Int) throws {
+        if count <= held { return }
+        let wanted = min(max, Swift.max(held + Self.step, count))
+        guard budget.take(wanted - held) else {
+            throw S3Error("SlowDown", 503, "Too many documents are sent at once. Please reduce your request rate.")
+        }
+        // Pages that are not written take no memory; and what is not copied to a larger place is not there twice.
+        if held == 0 { bytes.reserveCapacity(intake?.declared.map { Int(clamping: $0) } ?? 0) }
+        held = wanted
+    }
+    private func giveBack() {
+        budget.giveBack(held)
+        held = 0
+    }
+    private var budget: MemoryBudget { request.caller.isAnonymous ? gateway.ofStrangers : gateway.ofSigners }
+    private static let step = 64 << 10
+    deinit { giveBack() }
     func finish() -> HTTPStreamResponse {
         gateway.answer(request) {
             if let failure { throw failure }

@@ -14,7 +14,7 @@ struct ChunkedBody {
     private let hasTrailer: Bool
     /// What came behind the last chunk.
     private(set) var trailers: [(name: String, value: String)] = []
-    var isDone: Bool { state == .done }
+    var isDone: Bool { state == .done && line.isEmpty }
 
     init(signer: ChunkSigner?, hasTrailer: Bool) { (self.signer, self.hasTrailer) = (signer, hasTrailer) }
 

@@ -116,7 +116,11 @@ struct Lifecycle: Sendable {
     }
 
     private static func number(_ element: XMLElement, from least: Int64) throws -> Int64 {
-        guard let number = Int64(element.word), number <= Int64(Int32.max) * 1024 else { throw S3Error.malformedXML }
+        guard let number = Int64(element.word) else { throw S3Error.malformedXML }
+        // Days that many milliseconds still count.
+        if element.name != "ObjectSizeGreaterThan", element.name != "ObjectSizeLessThan", number > Int64(Int32.max) {
+            throw S3Error.invalidArgument("'\(element.name)' is too large")
+        }
         if number < least { throw S3Error.invalidArgument("'\(element.name)' must be at least \(least)") }
         return number
     }

@@ -31,6 +31,7 @@ struct BucketPolicy: Sendable {
     ]
 
     init(_ bytes: [UInt8]) throws {
+        if bytes.count > S3Limits.policyMax { throw Self.malformed("A policy has at most 20 KB") }
         guard let document = try? JSONValue(parsing: bytes), let members = document.object else {
             throw Self.malformed("This policy contains invalid JSON")
         }
@@ -92,7 +93,7 @@ struct BucketPolicy: Sendable {
         case .string(let text): return [text]
         case .bool(let flag): return [flag ? "true" : "false"]
         case .integer(let number): return ["\(number)"]
-        case .array(let list): return try list.flatMap { try texts($0, name) }
+        case .array(let list) where !list.isEmpty: return try list.flatMap { try texts($0, name) }
         default: throw malformed("\(name) is missing or has a form that is not served")
         }
     }

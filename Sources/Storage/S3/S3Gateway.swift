@@ -29,6 +29,9 @@ public final class S3Gateway: Sendable {
     let store: any ObjectStore
     let options: Options
     let counters = S3Counters()
+    /// Memory of documents that are being received.
+    let ofStrangers = MemoryBudget(S3Limits.documentsMax)
+    let ofSigners = MemoryBudget(2 * S3Limits.documentsMax)
     private let rate: Mutex<RateLimit>
 
     /// A gateway to that store.
@@ -45,6 +48,7 @@ public final class S3Gateway: Sendable {
         let now = options.clock()
         var request = S3Request(head, domain: options.domain, id: Hex.encode(Random.bytes(8)).uppercased(), now: now)
         do {
+            try Self.checkFraming(head)
             if !rate.withLock({ $0.takes(now) }) { throw S3Error("SlowDown", 503, "Please reduce your request rate.") }
             // Browsers ask before they may sign anything.
             if head.method != "OPTIONS" { try authenticate(&request) }
@@ -64,6 +68,18 @@ public final class S3Gateway: Sendable {
             }
         } catch {
             return .respond(answer(request) { throw error })
+        }
+    }
+
+    /// Refuses a request whose body could end at two places, depending on who reads it.
+    private static func checkFraming(_ head: HTTPHead) throws {
+        let lengths = head.headers.count { $0.name == "content-length" }
+        let codings = head.headers.filter { $0.name == "transfer-encoding" }.map { $0.value.lowercased() }
+        if lengths > 1 || codings.count > 1 || (lengths > 0 && !codings.isEmpty) {
+            throw S3Error.invalidRequest("The length of the body is said more than once")
+        }
+        if let coding = codings.first, coding != "chunked" {
+            throw S3Error.invalidRequest("The transfer coding \(coding) is not served")
         }
     }
 
@@ -130,6 +146,19 @@ public final class S3Gateway: Sendable {
         request.signature = signature
         request.secret = key.secret
     }
+}
+
+/// Memory that many share.
+final class MemoryBudget: Sendable {
+    private let left: Atomic<Int>
+    init(_ bytes: Int) { left = Atomic(bytes) }
+    /// Takes so many bytes; false where there are not so many.
+    func take(_ bytes: Int) -> Bool {
+        if left.subtract(bytes, ordering: .relaxed).newValue >= 0 { return true }
+        left.add(bytes, ordering: .relaxed)
+        return false
+    }
+    func giveBack(_ bytes: Int) { left.add(bytes, ordering: .relaxed) }
 }
 
 /// So many requests a second, with a second's worth in hand.

@@ -106,6 +106,10 @@ enum S3Limits {
     static let documentMax = 4 << 20
     /// A form is held in memory whole, with its file.
     static let formMax = 16 << 20
+    /// Of all documents and forms of strangers that are being received, in memory together; of signers twice as much.
+    static let documentsMax = 48 << 20
+    /// Of S3: a policy is read for each request.
+    static let policyMax = 20 << 10
     /// Of S3.
     static let pageMax = 1000
     /// Of S3: one PUT.

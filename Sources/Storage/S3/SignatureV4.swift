@@ -20,6 +20,7 @@ struct SignatureV4: Sendable {
     let expires: Int64
 
     var scope: String { "\(day)/\(region)/s3/aws4_request" }
+    private static let signedHeadersMax = 128
     static let skewSeconds: Int64 = 15 * 60
     static let emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -103,6 +104,10 @@ struct SignatureV4: Sendable {
                 "The credential is malformed: access key, day, region, s3, aws4_request")
         }
         let names = headers.split(separator: ";").map { $0.lowercased() }
+        // Each is looked for among the request's headers.
+        if names.count > signedHeadersMax {
+            throw S3Error("AuthorizationHeaderMalformed", 400, "More than \(signedHeadersMax) headers are signed")
+        }
         guard names.contains("host") else { throw S3Error.accessDenied("The host header is not signed") }
         return SignatureV4(
             accessKey: scope[..<(scope.count - 4)].joined(separator: "/"), day: scope[scope.count - 4],
@@ -158,7 +163,11 @@ struct SignatureV4: Sendable {
     /// How the body is protected, by `x-amz-content-sha256`.
     static func payload(_ request: S3Request) throws -> Payload {
         switch request.header("x-amz-content-sha256") {
-        case nil, "UNSIGNED-PAYLOAD": return .unsigned
+        case nil:
+            // Where the head was signed and says nothing of a body, it was signed with none.
+            guard let signature = request.signature, !signature.isPresigned else { return .unsigned }
+            return .hash(SHA256.hash([]).bytes)
+        case "UNSIGNED-PAYLOAD": return .unsigned
         case "STREAMING-AWS4-HMAC-SHA256-PAYLOAD": return .chunks(isSigned: true, hasTrailer: false)
         case "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER": return .chunks(isSigned: true, hasTrailer: true)
         case "STREAMING-UNSIGNED-PAYLOAD-TRAILER": return .chunks(isSigned: false, hasTrailer: true)

@@ -52,7 +52,8 @@ final class XMLElement {
 /// The state while a document is read.
 private final class XMLReading {
     static let depthMax = 16
-    static let elementsMax = 40_000
+    // Ten thousand parts with their checksums.
+    static let elementsMax = 100_000
     let parser: XML_Parser
     var root: XMLElement?
     var open: [XMLElement] = []

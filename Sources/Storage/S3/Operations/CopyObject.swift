@@ -34,6 +34,8 @@ extension S3Gateway {
         do throws(ObjectError) {
             version = try store.version(source.bucket, source.key, source.version)
         } catch {
+            // Only who may list is told that it is not there.
+            try require(.list, request, source.bucket, source: source.key)
             guard case .deleteMarker = error, source.version != nil else { throw error }
             throw S3Error.invalidRequest("The source of a copy may not be a delete marker")
         }

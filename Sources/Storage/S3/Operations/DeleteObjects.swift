@@ -50,6 +50,8 @@ extension S3Gateway {
             guard let name = object.child("Key") else { throw S3Error.malformedXML }
             let key = ObjectKey(name.bytes)
             do {
+                if key.bytes.isEmpty { throw S3Error("UserKeyMustBeSpecified", 400, "A key is missing") }
+                if key.bytes.count > S3Limits.keyMax { throw S3Error("KeyTooLongError", 400, "Your key is too long") }
                 var version: VersionID?
                 if let text = object.word("VersionId") {
                     guard let id = VersionID(text) else {

@@ -66,6 +66,9 @@ extension S3Gateway {
                 throw S3Error.invalidRequest(
                     "Request specific response headers cannot be used for anonymous GET requests.")
             }
+            if value.utf8.contains(where: { $0 < 32 || $0 == 127 }) {
+                throw S3Error.invalidArgument("\(parameter) has a control character")
+            }
             attributes[name] = value
         }
         var headers: [(name: String, value: String)] = attributes.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
@@ -187,8 +190,15 @@ extension S3Gateway {
     }
 
     private static func writeParts(_ xml: inout XMLWriter, _ version: ObjectVersion, _ request: S3Request) throws {
-        let limit = Int(request.header("x-amz-max-parts") ?? "") ?? S3Limits.pageMax
-        let after = Int(request.header("x-amz-part-number-marker") ?? "") ?? 0
+        func number(_ name: String, default fallback: Int) throws -> Int {
+            guard let text = request.header(name) else { return fallback }
+            guard let number = Int(text), (0...Int(Int32.max)).contains(number) else {
+                throw S3Error.invalidArgument("\(name) is not a number that fits")
+            }
+            return number
+        }
+        let limit = try number("x-amz-max-parts", default: S3Limits.pageMax)
+        let after = try number("x-amz-part-number-marker", default: 0)
         let hasChecksums = version.parts.contains { part in
             part.attributes.contains { ChecksumAlgorithm(header: $0.key) != nil }
         }

@@ -18,8 +18,9 @@ struct LockRule: Sendable {
         self.mode = mode
         let days = retention.word("Days"), years = retention.word("Years")
         guard (days == nil) != (years == nil) else { throw S3Error.malformedXML }
-        guard let number = Int(days ?? years ?? ""), number > 0, number <= 36_500 else {
-            throw S3Error("InvalidRetentionPeriod", 400, "the retention period must be a positive number")
+        guard let number = Int(days ?? years ?? ""), number > 0, number <= (days == nil ? 100 : 36_500) else {
+            throw S3Error(
+                "InvalidRetentionPeriod", 400, "the retention period must be a number of 1 to 36500 days or 100 years")
         }
         if days != nil { self.days = number } else { self.years = number }
     }

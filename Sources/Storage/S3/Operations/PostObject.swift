@@ -23,11 +23,15 @@ extension S3Gateway {
             try form.check(bucket: name, now: request.now)
             caller = .key(access)
         }
+        let headers = Self.headers(form)
+        for header in headers where header.value.utf8.contains(where: { $0 < 32 && $0 != 9 }) {
+            throw S3Error.invalidArgument("The field \(header.name) has a control character")
+        }
         // From here on it is as if the fields were the headers of a PUT.
         var put = S3Request(
             HTTPHead(
                 method: "POST", target: "/\(name)/\(URICoding.encode(key, keepsSlash: true))",
-                headers: Self.headers(form),
+                headers: headers,
                 remoteAddress: request.head.remoteAddress), domain: nil, id: request.id, now: request.now)
         put.caller = caller
         put.operation = "PostObject"
