@@ -270,7 +270,8 @@ def test_what_keeps_a_bucket_closed(port):
     s3.put_public_access_block(Bucket="closed", PublicAccessBlockConfiguration={
         "BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": True})
     assert refused(other.get_object, Bucket="closed", Key="o") == refused(other.list_objects_v2, Bucket="closed") == "AccessDenied"
-    for call, more in ((s3.put_bucket_acl, {}), (s3.put_object, {"Key": "p"}), (s3.put_object_acl, {"Key": "o"}), (s3.create_multipart_upload, {"Key": "p"})):
+    calls = [(s3.put_bucket_acl, {}), (s3.put_object, {"Key": "p"}), (s3.put_object_acl, {"Key": "o"}), (s3.create_multipart_upload, {"Key": "p"})]
+    for call, more in calls:
         assert refused(call, Bucket="closed", ACL="public-read", **more) == "AccessDenied"
     policy = {"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::closed/*"}]}

@@ -626,7 +626,8 @@ def test_a_form_with_a_line_end_in_a_field(fresh):
 
 @pytest.mark.parametrize("head, count, sent", [
     once("forms of anybody are held whole, each 16 MiB", lambda: b"POST /mine HTTP/1.1\r\nHost: h\r\nContent-Length: 16000000\r\n\r\n", 60, 15),
-    once("documents of anybody are held whole, each 4 MiB", lambda: b"PUT /mine?policy HTTP/1.1\r\nHost: h\r\nContent-Length: 4000000\r\n\r\n", 200, 3),
+    once("documents of anybody are held whole, each 4 MiB",
+         lambda: b"PUT /mine?policy HTTP/1.1\r\nHost: h\r\nContent-Length: 4000000\r\n\r\n", 200, 3),
     once("what is more than was declared is kept until the end", lambda: Request(
         "PUT", "/mine/b", {"x-amz-decoded-content-length": "10"}, payload="STREAMING-UNSIGNED-PAYLOAD-TRAILER", length=200 * MIB).head
         + b"9600000\r\n", 1, 100),

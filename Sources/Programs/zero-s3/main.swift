@@ -25,6 +25,8 @@ Daemon.main(
         .integer("connections", "most connections", default: 1024, in: 1...65535),
         .integer(
             "lifecycle-day", "seconds that lifecycle rules count as a day; for tests", default: 86_400, in: 1...86_400),
+        .integer(
+            "connections-of-address", "most connections of one address; as --connections unless given", in: 1...65535),
         .flag("access-log", "write a line for each request to standard output"),
     ],
     folders: .none
@@ -70,7 +72,7 @@ Daemon.main(
         S3Gateway(store, options),
         HTTPStreamServer.Options(
             address: settings.text("listen"), port: UInt16(settings.integer("port")), connectionsMax: connections,
-            connectionsOfAddressMax: connections),
+            connectionsOfAddressMax: settings.optionalInteger("connections-of-address") ?? connections),
         metricsPort: settings.optionalInteger("metrics-port").map { UInt16($0) })
     context.log.info("ready", ["port": Int(service.port), "store": settings.optional("store") ?? "memory"])
     Daemon.ready()

@@ -76,15 +76,19 @@ final class Committer: @unchecked Sendable {  // `Gather` lets one thread in at 
         }
     }
 
-    private func becomeWriter() throws(ObjectError) {
-        let writer = index.writer
-        try log.takeOver(random: Self.random()) { (entry) throws(ObjectError) in
-            do {
-                try writer.apply(entry: Entry.decode(entry.payload), height: entry.height, chain: entry.hash.bytes)
-            } catch {
-                throw ObjectError.damaged("entry \(entry.height) of the log: \(error)")
-            }
+    /// Brings the index up to the log without becoming its writer. Before anything is committed.
+    func follow() throws(ObjectError) { try log.follow(apply) }
+
+    private func apply(_ entry: LogEntry) throws(ObjectError) {
+        do {
+            try index.writer.apply(entry: Entry.decode(entry.payload), height: entry.height, chain: entry.hash.bytes)
+        } catch {
+            throw ObjectError.damaged("entry \(entry.height) of the log: \(error)")
         }
+    }
+
+    private func becomeWriter() throws(ObjectError) {
+        try log.takeOver(random: Self.random(), apply)
         currentEpoch.store(log.epoch, ordering: .relaxed)
         let claim = WriterClaim(epoch: log.epoch, url: url, time: Clock.wallMilliseconds())
         try commit([Change { (_, apply) throws(ObjectError) in _ = try apply(.writer(claim)) }])

@@ -26,9 +26,10 @@ public final class ZeroStore: Sendable {
     let indexPath: String?
 
     /// Opens the store that the settings describe, with its owner's 32 secret bytes; `index` is a file, or nil to keep the index in memory. The
-    /// log is read before this returns, and from then on this is the writer.
+    /// log is read before this returns, and from then on this is the writer; with `follows` only when it first changes something, and another
+    /// gateway that writes goes on until then.
     public convenience init(
-        _ settings: StoreSettings, secret: [UInt8], index path: String?, url: String
+        _ settings: StoreSettings, secret: [UInt8], index path: String?, url: String, follows: Bool = false
     ) throws(ObjectError) {
         let pool: BackendPool
         do { pool = try BackendPool() } catch { throw .unavailable("\(error)") }
@@ -39,7 +40,7 @@ public final class ZeroStore: Sendable {
         let index = try Self.index(settings, pool, StoreKeys(secret: secret, store: settings.store), path)
         try self.init(settings, pool, index, path: path, secret: secret, url: url)
         do throws(ObjectError) {
-            try open()
+            if follows { try follow() } else { try open() }
         } catch {
             guard case .damaged(let reason) = error, let path else { throw error }
             // Not removed here: where it is the log that lost something, this is the last copy.
@@ -89,6 +90,12 @@ public final class ZeroStore: Sendable {
                 _ = try apply(.policySet(settings.policy))
             }
         }
+        try layout.load(index)
+    }
+
+    /// Knows what the log says, and leaves the writer alone.
+    func follow() throws(ObjectError) {
+        try committer.follow()
         try layout.load(index)
     }
 

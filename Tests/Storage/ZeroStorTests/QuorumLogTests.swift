@@ -75,6 +75,35 @@ import Testing
         }
     }
 
+    @Test func whoLooksLeavesTheWriterAlone() throws {
+        let servers = FakeServers(4)
+        let writer = log(servers)
+        #expect(try replayed(writer) == [])
+        for number in 1...70 { try writer.append(Array("\(number)".utf8)) }
+        func seen(_ reader: QuorumLog) throws -> [String] {
+            var found: [String] = []
+            try reader.follow { (entry) throws(ObjectError) in
+                found.append(String(decoding: entry.payload, as: UTF8.self))
+            }
+            return found
+        }
+        let reader = log(servers)
+        #expect(try seen(reader) == (1...70).map { "\($0)" })
+        try writer.append(Array("71".utf8))
+        #expect(try seen(reader) == ["71"] && seen(reader).isEmpty)
+        // What does not count yet may be replaced: nobody learns of it.
+        servers.set(.away, 1, 2)
+        #expect(throws: ObjectError.self) { try writer.append(Array("lost".utf8)) }
+        servers.set(.none, 1, 2)
+        servers.set(.away, 4)
+        #expect(try seen(reader).isEmpty && seen(log(servers)).last == "71")
+        let next = log(servers)
+        _ = try replayed(next)
+        servers.set(.none, 4)
+        try next.append(Array("72".utf8))
+        #expect(try seen(reader).last == "72")
+    }
+
     @Test func aWriterThatFailedTakesOverAnew() throws {
         let servers = FakeServers(4)
         let writer = log(servers)

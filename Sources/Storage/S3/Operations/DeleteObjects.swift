@@ -40,7 +40,8 @@ extension S3Gateway {
     func deleteObjects(_ request: S3Request, _ body: [UInt8]) throws -> HTTPStreamResponse {
         let bucket = try store.bucket(try request.bucket())
         // A policy speaks of keys: it is asked for each. Without one the bucket decides.
-        if bucket.settings[Setting.policy] == nil { try require(.write, request) }
+        let policy = try bucket.settings[Setting.policy].map { try BucketPolicy($0) }
+        if policy == nil { try require(.write, request) }
         let document = try XMLElement.parse(body, root: "Delete")
         let objects = document.all("Object")
         if objects.isEmpty || objects.count > S3Limits.pageMax { throw S3Error.malformedXML }
@@ -59,7 +60,7 @@ extension S3Gateway {
                     }
                     version = id
                 }
-                try requireDelete(request, bucket, key, version)
+                try requireDelete(request, bucket, policy, key, version)
                 let removed = try delete(
                     bucket, key, version, request, match: object.word("ETag"), size: object.word("Size"),
                     modified: object.word("LastModifiedTime"))

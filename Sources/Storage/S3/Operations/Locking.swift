@@ -45,9 +45,9 @@ extension S3Gateway {
     /// Refuses to remove a version that is locked.
     static func checkLock(_ attributes: [String: String], _ now: Int64, bypass: Bool) throws(ObjectError) {
         if attributes[Attribute.legalHold] == "ON" { throw .refused("The object is under a legal hold") }
-        guard let mode = attributes[Attribute.lockMode],
-            let until = attributes[Attribute.lockUntil].flatMap({ CivilTime.milliseconds($0) }), until > now
-        else { return }
+        guard let mode = attributes[Attribute.lockMode] else { return }
+        // A date that cannot be read is no reason to let it go.
+        if let until = attributes[Attribute.lockUntil].flatMap({ CivilTime.milliseconds($0) }), until <= now { return }
         if mode == "GOVERNANCE", bypass { return }
         throw .refused("The object is locked until \(attributes[Attribute.lockUntil] ?? "")")
     }

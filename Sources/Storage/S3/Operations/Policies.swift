@@ -51,13 +51,15 @@ extension S3Gateway {
     }
 
     /// Whether the caller may delete one key of many.
-    func requireDelete(_ request: S3Request, _ bucket: Bucket, _ key: ObjectKey, _ version: VersionID?) throws {
-        guard let bytes = bucket.settings[Setting.policy] else { return }
+    func requireDelete(
+        _ request: S3Request, _ bucket: Bucket, _ policy: BucketPolicy?, _ key: ObjectKey, _ version: VersionID?
+    ) throws {
+        guard let policy else { return }
         if let owner = request.header("x-amz-expected-bucket-owner"), owner != bucket.owner {
             throw S3Error.accessDenied()
         }
         let action = version == nil ? "s3:DeleteObject" : "s3:DeleteObjectVersion"
-        switch try BucketPolicy(bytes).decide(action, request, "arn:aws:s3:::\(bucket.name)/\(key)", nil) {
+        switch policy.decide(action, request, "arn:aws:s3:::\(bucket.name)/\(key)", nil) {
         case .allow: return
         case .none where Self.allows(.write, request.caller, bucket, nil): return
         case .none, .deny: throw S3Error.accessDenied()

@@ -24,7 +24,10 @@ extension S3Gateway {
             caller = .key(access)
         }
         let headers = Self.headers(form)
-        for header in headers where header.value.utf8.contains(where: { $0 < 32 && $0 != 9 }) {
+        let targets = ["success_action_redirect", "redirect"].compactMap { name in
+            form.value(name).map { (name: name, value: $0) }
+        }
+        for header in headers + targets where header.value.utf8.contains(where: { $0 < 32 && $0 != 9 }) {
             throw S3Error.invalidArgument("The field \(header.name) has a control character")
         }
         // From here on it is as if the fields were the headers of a PUT.

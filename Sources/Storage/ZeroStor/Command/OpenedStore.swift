@@ -24,12 +24,12 @@ public enum OpenedStore {
 
     /// Opens it with its index in `state`; another process that has it open there keeps it, and the index is then derived in memory.
     public static func open(
-        _ settings: StoreSettings, words: String, state: String?, url: String
+        _ settings: StoreSettings, words: String, state: String?, url: String, follows: Bool = false
     ) throws(Failure) -> ZeroStore {
         let secret = try secret(words: words)
         let path = try state.flatMap { (folder) throws(Failure) in try own(folder) }
         do throws(ObjectError) {
-            return try ZeroStore(settings, secret: secret, index: path, url: url)
+            return try ZeroStore(settings, secret: secret, index: path, url: url, follows: follows)
         } catch { throw Failure(description: "\(error)") }
     }
 

@@ -7,7 +7,7 @@ internal import Terminal
 
 extension StorCommand {
     func status() throws {
-        let store = try open()
+        let store = try look()
         let status = try store.status()
         let rows = status.backends.map { backend in
             [
@@ -44,7 +44,7 @@ extension StorCommand {
 
     /// Reads every byte; what cannot be read is named.
     func check() throws -> Int32 {
-        let store = try open()
+        let store = try look()
         let text = argument("object")
         var names: [ObjectKey] = []
         let bucket = String(text.prefix { $0 != "/" })
@@ -146,7 +146,7 @@ extension StorCommand {
     }
 
     func listKeys() throws {
-        let keys = try open().accessKeys()
+        let keys = try look().accessKeys()
         let table = Table(
             "KEY", "IDENTITY", "RIGHTS",
             rows: keys.map { key in

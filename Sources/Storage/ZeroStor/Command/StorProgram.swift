@@ -79,12 +79,15 @@ struct StorCommand {
         return try StoreSettings(file: file)
     }
 
-    func open() throws -> ZeroStore {
+    /// To look only: a gateway that writes is not disturbed.
+    func look() throws -> ZeroStore { try open(follows: true) }
+
+    func open(follows: Bool = false) throws -> ZeroStore {
         let settings = try settings()
         guard let words = setting("words") else {
             throw UsageError("--words FILE is needed: the owner's recovery words")
         }
-        return try OpenedStore.open(settings, words: words, state: setting("state"), url: "")
+        return try OpenedStore.open(settings, words: words, state: setting("state"), url: "", follows: follows)
     }
 
     /// `bucket/key`.
@@ -142,7 +145,7 @@ struct StorCommand {
 
     private func get() throws {
         let (bucket, key) = try object()
-        let reader = try open().open(bucket, key, nil, customerKey: nil)
+        let reader = try look().open(bucket, key, nil, customerKey: nil)
         let file = argument("file")
         let descriptor = file == "-" ? 1 : Glibc.open(file, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
         guard descriptor >= 0 else { throw SystemError("open", file, Errno(errno)) }
@@ -177,7 +180,7 @@ struct StorCommand {
     }
 
     private func list() throws {
-        let store = try open()
+        let store = try look()
         guard let text = invocation.argument("bucket") else {
             let buckets = try store.buckets()
             let table = Table("BUCKET", "OWNER", rows: buckets.map { [$0.name, $0.owner] })
@@ -200,7 +203,7 @@ struct StorCommand {
 
     private func stat() throws {
         let (bucket, key) = try object()
-        let version = try open().version(bucket, key, nil)
+        let version = try look().version(bucket, key, nil)
         console.emit(
             Self.json(bucket, version),
             "\(bucket)/\(key)\nsize \(version.size)\netag \(version.etag)\nversion \(version.id)\nmodified \(version.modified)\n"

@@ -49,9 +49,17 @@ final class StripeReader: Sendable {
         var bytes = [[UInt8]?](repeating: nil, count: flight.parts.count)
         if let pending = flight.pending {
             let first = pending.wait(milliseconds: Self.hedge, lingering: 0) { _ in false }
-            if take(first, flight, &bytes) { return Array(bytes.compactMap { $0 }.joined()) }
+            if take(first, flight, &bytes) { return Self.joined(bytes) }
         }
         return rebuild(flight, &bytes)
+    }
+
+    /// One after the other, as blocks: `joined` goes byte by byte.
+    private static func joined(_ parts: [[UInt8]?]) -> [UInt8] {
+        var whole: [UInt8] = []
+        whole.reserveCapacity(parts.reduce(0) { $0 + ($1?.count ?? 0) })
+        for case let part? in parts { whole += part }
+        return whole
     }
 
     /// Whether all parts are there.
@@ -148,7 +156,7 @@ final class StripeReader: Sendable {
         let missing = (0..<stripe.k).filter { shards[$0] == nil }
         guard let rebuilt = Self.rebuild(stripe, shards, missing, count: stripe.shardLength) else { return nil }
         for (index, shard) in zip(missing, rebuilt) { shards[index] = shard }
-        return shards[..<stripe.k].flatMap { $0 ?? [] }
+        return Self.joined(Array(shards[..<stripe.k]))
     }
 
     /// Whole shards that match their roots, by index; those that do not, or are not there, are named.

@@ -95,7 +95,16 @@ final class QuorumLog {
             throw .unavailable("the log ends at \(top), and \(height) is known: too few backends have the rest")
         }
         if top == height { try settleKnown(candidates) }
-        try replay(to: top, last: candidates, entry)
+        try replay(to: top, last: candidates, rewrites: true, entry)
+    }
+
+    /// Reads what came behind the entry that is known, and leaves the writer alone. The last entry is taken only where it counts for certain.
+    func follow(_ entry: (LogEntry) throws(ObjectError) -> Void) throws(ObjectError) {
+        let (top, candidates) = try readHead()
+        guard top > height, let last = candidates.first else { return }
+        let answers = try ask { Request.get($0, Self.entryName(top)) }
+        let counts = answers.count { $0.outcome.bytes == last.bytes } >= quorum.needed
+        try replay(to: counts ? top : top - 1, last: counts ? candidates : nil, rewrites: false, entry)
     }
 
     private func namespace(_ member: UInt16) -> [UInt8] { Array((quorum.namespaces[member] ?? "").utf8) }
@@ -162,7 +171,7 @@ final class QuorumLog {
     }
 
     private func replay(
-        to top: UInt64, last: [LogEntry], _ entry: (LogEntry) throws(ObjectError) -> Void
+        to top: UInt64, last: [LogEntry]?, rewrites: Bool, _ entry: (LogEntry) throws(ObjectError) -> Void
     ) throws(ObjectError) {
         while height < top {
             let until = min(top, height + Self.window)
@@ -170,17 +179,16 @@ final class QuorumLog {
             let quick = quickly(first, until)
             for next in first...until {
                 var found = quick[Int(next - first)]
-                if found?.previous != hash || next == top { found = nil }
-                if found == nil {
-                    found = try (next == top ? last : entries(at: next)).first
-                }
+                let isLast = next == top && last != nil
+                if found?.previous != hash || isLast { found = nil }
+                if found == nil { found = try (isLast ? last ?? [] : entries(at: next)).first }
                 guard let found, found.previous == hash else {
                     throw .damaged(
                         "entry \(next) of the log is on no backend that answers, or does not fit the one before; where it was let go "
                             + "behind a snapshot of the index, a new start begins with that")
                 }
                 // The last one may not have counted: it is made to before anybody learns of it.
-                if next == top { try write(found) }
+                if isLast, rewrites { try write(found) }
                 try entry(found)
                 (height, hash) = (next, found.hash)
             }
