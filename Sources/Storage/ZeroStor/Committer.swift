@@ -26,13 +26,17 @@ final class Committer: @unchecked Sendable {  // `Gather` lets one thread in at 
     private let index: ObjectIndex
     private let log: QuorumLog
     private let url: String
+    /// Called when entries of others were taken over, whatever they say of backends and policy.
+    private let learned: @Sendable () -> Void
     /// The log has an entry that the index could not take: nothing may be judged by the index any more.
     private var failure: ObjectError?
     private let isWriting = Atomic<Bool>(false)
     private let currentEpoch = Atomic<UInt64>(0)
     private let idCounter = Atomic<UInt64>(1)
 
-    init(_ index: ObjectIndex, _ log: QuorumLog, url: String) { (self.index, self.log, self.url) = (index, log, url) }
+    init(_ index: ObjectIndex, _ log: QuorumLog, url: String, learned: @escaping @Sendable () -> Void = {}) {
+        (self.index, self.log, self.url, self.learned) = (index, log, url, learned)
+    }
 
     /// The writer's epoch.
     var epoch: UInt64 { currentEpoch.load(ordering: .relaxed) }
@@ -92,6 +96,7 @@ final class Committer: @unchecked Sendable {  // `Gather` lets one thread in at 
         currentEpoch.store(log.epoch, ordering: .relaxed)
         let claim = WriterClaim(epoch: log.epoch, url: url, time: Clock.wallMilliseconds())
         try commit([Change { (_, apply) throws(ObjectError) in _ = try apply(.writer(claim)) }])
+        learned()
         isWriting.store(true, ordering: .relaxed)
     }
 

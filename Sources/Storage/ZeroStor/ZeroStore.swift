@@ -15,6 +15,8 @@ public final class ZeroStore: Sendable {
     let layout = Layout()
     let health = Health()
     let pins = Pins()
+    /// Behind which stripe of the repair queue the next round begins.
+    let repairCursor = Mutex<(priority: Int64, number: UInt64)?>(nil)
     let stripeWriter: StripeWriter
     let stripeReader: StripeReader
     let packer: Packer
@@ -62,7 +64,7 @@ public final class ZeroStore: Sendable {
         }
         let log = QuorumLog(
             backends, quorum, keys: keys, height: position.height, hash: Digest(position.chain) ?? .zero)
-        let committer = Committer(index, log, url: url)
+        let committer = Committer(index, log, url: url) { [layout] in try? layout.load(index) }
         self.committer = committer
         stripeWriter = StripeWriter(backends, layout, health, pins) { committer.noteFenced() }
         stripeReader = StripeReader(backends, health)

@@ -116,6 +116,44 @@ import Testing
         for (number, value) in values.enumerated() { #expect(try get(store, "o\(number)") == value) }
     }
 
+    @Test func whatIsLostKeepsNoOtherFromRepair() throws {
+        let store = try open("data 2\nparity 1\nsurvive-nodes 1\nsurvive-farms 0")
+        try bucket(store)
+        let values = (0..<24).map { bytes(40_000, UInt64($0)) }
+        for (number, value) in values.enumerated() { try put(store, "o\(number)", value) }
+        // Not of those that keep the log.
+        for number in [UInt16(6), 8] {
+            servers.wipe(number)
+            servers.set(.away, number)
+            try store.setBackend(number, .lost)
+        }
+        // One at a time: those of two lost shards come first, and cannot be made whole.
+        var lost = Set<String>()
+        var rounds = 0
+        while rounds < 2 {
+            let report = try store.repair(limit: 1)
+            lost.formUnion(report.lost)
+            if report.isAtEnd { rounds += 1 }
+        }
+        #expect(!lost.isEmpty)
+        #expect(try store.status().repairs == Int64(lost.count))
+        let readable = values.indices.count { (try? get(store, "o\($0)")) == values[$0] }
+        #expect(readable > 0 && readable < values.count)
+    }
+
+    @Test func whatAnotherGatewaySaysOfBackendsIsLearned() throws {
+        let store = try open()
+        try bucket(store)
+        try put(store, "a", bytes(20_000, 1))
+        let other = try open()
+        try other.setBackend(1, .draining)
+        #expect(throws: ObjectError.self) { try put(store, "late", [4]) }
+        try put(store, "later", [4])
+        #expect(store.layout.backends.first { $0.number == 1 }?.state == .draining)
+        while try store.repair(limit: 4).repaired > 0 {}
+        #expect(try store.status().backends.first { $0.number == 1 }?.shards == 0)
+    }
+
     @Test func liarsAreFoundAndHealed() throws {
         let store = try open()
         try bucket(store)

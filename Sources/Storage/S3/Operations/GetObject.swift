@@ -143,6 +143,9 @@ extension S3Gateway {
         let status = range == nil ? 200 : 206
         guard let reader else { return HTTPStreamResponse(status, headers: headers, .length(length)) }
         if length == 0 { return HTTPStreamResponse(status, headers: headers) }
+        // What cannot be read at all is an error while an error can still be said.
+        var first: UInt8 = 0
+        _ = try withUnsafeMutableBytes(of: &first) { try reader.read(at: whole.lowerBound, into: $0) }
         return HTTPStreamResponse(status, headers: headers, .pull(length, VersionSource(reader, whole)))
     }
 

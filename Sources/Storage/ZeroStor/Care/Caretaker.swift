@@ -66,12 +66,15 @@ public final class Caretaker: Sendable {
         let outcomes = store.backends.perform(
             backends.map { Request($0.number, [Array("PING".utf8)]) }, milliseconds: 3000)
         let now = Clock.monotonicNanoseconds()
+        // All are noted before anything is written, which fails while too few of the log answer.
         for (backend, outcome) in zip(backends, outcomes) {
             if outcome?.isAnswered != true {
                 store.health.note(backend.number, outcome)
             } else {
                 store.health.noteAlive(backend.number)
             }
+        }
+        for backend in backends {
             guard backend.state == .active, let since = store.health.silentSince(backend.number) else { continue }
             if now - since > Int64(store.settings.lostAfter) * 1_000_000_000 {
                 note("backend \(backend.number) lost: silent for \((now - since) / 1_000_000_000) s")

@@ -3,6 +3,7 @@ internal import Dispersal
 public import ObjectIndex
 public import Objects
 internal import RESP
+internal import Synchronization
 
 extension ZeroStore {
     /// What a round of repair or scrub did.
@@ -17,15 +18,25 @@ extension ZeroStore {
         public var lost: [String] = []
         /// Shards that have no place to go now.
         public var unplaced = 0
+        /// The queue was gone through to its end.
+        public var isAtEnd = false
     }
 
-    /// Makes missing shards anew, of the stripes with the least redundancy first.
+    /// Makes missing shards anew, of the stripes with the least redundancy first. Where none of so many can be, the next round goes on
+    /// behind them, so that what is lost does not keep the others waiting; at the queue's end it begins anew.
     public func repair(limit: Int) throws(ObjectError) -> CareReport {
         var report = CareReport()
+        let after = repairCursor.withLock { $0 }
         let queue = try read { (view) throws(ObjectError) in
-            try translate { () throws(IndexError) in try view.repairQueue(limit: limit).map(\.stripe) }
+            try translate { () throws(IndexError) in try view.repairQueue(after: after, limit: limit) }
         }
-        for item in queue { try repair(item.stripe, &report) }
+        for item in queue { try repair(item.stripe.stripe, &report) }
+        report.isAtEnd = queue.count < limit
+        let next: (priority: Int64, number: UInt64)? =
+            if report.isAtEnd { nil } else if report.repaired > 0 { after } else {
+                queue.last.map { ($0.priority, $0.stripe.number) }
+            }
+        repairCursor.withLock { $0 = next }
         return report
     }
 
@@ -43,7 +54,10 @@ extension ZeroStore {
         }
         if moving.isEmpty { return }
         guard shards.count(where: { $0 != nil }) >= stripe.k else {
-            if shards.count(where: { $0 != nil }) + silent.count < stripe.k { report.lost.append("\(stripe.id)") }
+            let mayReturn = silent.count {
+                states[stripe.shards[$0]] == .active || states[stripe.shards[$0]] == .draining
+            }
+            if shards.count(where: { $0 != nil }) + mayReturn < stripe.k { report.lost.append("\(stripe.id)") }
             if !bad.isEmpty { try move(stripe, bad.map { ShardMove(index: $0, backend: Stripe.nowhere) }) }
             return
         }

@@ -95,13 +95,19 @@ extension StorCommand {
     /// Repairs until nothing more can be done.
     func repairAll(_ store: ZeroStore) throws -> ZeroStore.CareReport {
         var total = ZeroStore.CareReport()
+        var repaired = 0
         while true {
             let report = try store.repair(limit: 64)
             total.stripes += report.stripes
-            total.repaired += report.repaired
             total.bad += report.bad
-            (total.lost, total.unplaced) = (report.lost, report.unplaced)
-            if report.repaired == 0 { return total }
+            total.lost += report.lost
+            total.unplaced += report.unplaced
+            repaired += report.repaired
+            guard report.isAtEnd else { continue }
+            total.repaired += repaired
+            if repaired == 0 { return total }
+            // Once more through all of it: what is left then is what cannot be.
+            (repaired, total.lost, total.unplaced) = (0, [], 0)
         }
     }
 
