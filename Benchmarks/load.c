@@ -266,7 +266,8 @@ int main(int count, char **words) {
             }
             for (int i = 0; pipeline > 1 && i < connections; i++) flush(&all[i], epoll);
             due = begun + issued * 1000000000u / rate;
-            uint64_t until = sleeps && due > now_ns() ? due - now_ns() : 0;
+            // One look at the clock: between two of them the moment can pass, and the difference would be for ever.
+            uint64_t now = now_ns(), until = sleeps && due > now ? due - now : 0;
             wait = (struct timespec){.tv_sec = (time_t)(until / 1000000000u), .tv_nsec = (long)(until % 1000000000u)};
         }
         int ready = epoll_pwait2(epoll, events, 256, &wait, NULL);
