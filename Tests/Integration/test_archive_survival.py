@@ -1,6 +1,6 @@
 """An archive at its full width: 16 + 4 shards on 24 Zero-DBs in six farms, and what it outlives.
 
-ZERO_ARCHIVE_FULL=1 takes 1,000 objects of 1 GiB in all; else it is 150 of 48 MiB.
+ZERO_ARCHIVE_FULL=1 takes 1,000 objects of 1 GiB in all; else it is 80 of 24 MiB.
 """
 import hashlib
 import os
@@ -21,7 +21,7 @@ from zero_db_server import Server
 
 BIN = pathlib.Path(os.environ.get("ZERO_BIN", pathlib.Path(__file__).parents[2] / "build/debug"))
 IS_FULL = os.environ.get("ZERO_ARCHIVE_FULL") == "1"
-OBJECTS, BYTES = (1000, 1 << 30) if IS_FULL else (150, 48 << 20)
+OBJECTS, BYTES = (1000, 1 << 30) if IS_FULL else (80, 24 << 20)
 
 
 class Archive:
